@@ -1,0 +1,59 @@
+"""Neural audio codecs behind one interface: sound to latents and back.
+
+    from vocos import get_voco
+
+    voco = get_voco("oobleck")
+    latents = voco.encode(audio)    # [batch, samples, channel] -> [batch, frames, latent_dim]
+    audio = voco.decode(latents)
+
+Names are resolved on first use, so that importing the package does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vocos.errors import (
+        CheckpointError,
+        InvalidInput,
+        PluginError,
+        UnknownVoco,
+        UnsupportedOperation,
+        VocoError,
+        WeightsUnavailable,
+    )
+    from vocos.registry import get_voco, list_vocos, register_voco
+    from vocos.voco import Voco
+
+__version__ = "1.0.0.dev0"
+
+__all__ = [
+    "CheckpointError",
+    "InvalidInput",
+    "PluginError",
+    "UnknownVoco",
+    "UnsupportedOperation",
+    "Voco",
+    "VocoError",
+    "WeightsUnavailable",
+    "__version__",
+    "get_voco",
+    "list_vocos",
+    "register_voco",
+]
+
+_HOME = {"get_voco": "registry", "list_vocos": "registry", "register_voco": "registry", "Voco": "voco"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'vocos' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"vocos.{_HOME.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

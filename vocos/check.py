@@ -1,0 +1,153 @@
+"""What bad input gets: `InvalidInput`, with what was given, what was expected and what to do, before any heavy work."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vocos.errors import InvalidInput
+from vocos.nn.length import Length
+
+
+def audio(value: Any, channel: int, minimum: int, call: str = "encode") -> None:
+    """Raise InvalidInput unless the value is float audio `[batch, samples, channel]` of a legal length."""
+    expected = f"{call}: expected audio [batch, samples, {channel}]"
+    shape = _floating(value, expected, "audio.float() / 32768 turns int16 into floats in [-1, 1]")
+    if len(shape) != 3:
+        hint = "add the missing axes, as in audio[None, :, None] for one mono clip [samples]"
+        raise InvalidInput(f"{expected}, got {shape}; {hint}")
+    if shape[2] != channel:
+        if shape[1] == channel:
+            hint = "channels go last: audio.transpose(1, 2)"
+        elif channel == 1:
+            hint = "mix it down: audio.mean(-1, keepdim=True)"
+        else:
+            hint = f"repeat a mono signal: audio.expand(-1, -1, {channel})"
+        raise InvalidInput(f"{expected}, got {shape}; {hint}")
+    if shape[0] == 0 or shape[1] == 0:
+        raise InvalidInput(f"{expected}, got {shape}, which is empty")
+    if shape[1] < minimum:
+        raise InvalidInput(
+            f"{expected} with at least {minimum} samples, got {shape}; the codec cannot take a shorter clip, "
+            "complete it with zeros"
+        )
+
+
+def latents(value: Any, latent_dim: int, minimum: int, call: str = "decode") -> None:
+    """Raise InvalidInput unless the value is float latents `[batch, frames, latent_dim]` of a legal length."""
+    expected = f"{call}: expected latents [batch, frames, {latent_dim}]"
+    shape = _floating(value, expected, "for integer codes there is decode_codes")
+    if len(shape) != 3:
+        raise InvalidInput(f"{expected}, got {shape}; add the missing axes, as in latents[None] for one clip")
+    if shape[2] != latent_dim:
+        hint = "; the latent axis goes last: latents.transpose(1, 2)" if shape[1] == latent_dim else ""
+        raise InvalidInput(f"{expected}, got {shape}{hint}")
+    if shape[0] == 0 or shape[1] == 0:
+        raise InvalidInput(f"{expected}, got {shape}, which is empty")
+    if shape[1] < minimum:
+        raise InvalidInput(f"{expected} with at least {minimum} frames, got {shape}; fewer make no sound")
+
+
+def codes(value: Any, n_codebooks: int, codebook_size: int, call: str) -> None:
+    """Raise InvalidInput unless the value is integer codes `[batch, frames, k]`, k <= n_codebooks, in range."""
+    expected = f"{call}: expected integer codes [batch, frames, 1 to {n_codebooks}]"
+    if not isinstance(value, Tensor):
+        raise InvalidInput(f"{expected}, got a {type(value).__name__}; torch.as_tensor(codes) makes a tensor")
+    shape = list(value.shape)
+    if value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool:
+        raise InvalidInput(f"{expected}, got {value.dtype}; for continuous latents there is decode")
+    if len(shape) != 3 or not 1 <= shape[2] <= n_codebooks:
+        hint = "; codebooks go last: codes.transpose(1, 2)" if len(shape) == 3 and shape[1] <= n_codebooks else ""
+        raise InvalidInput(f"{expected}, got {shape}{hint}")
+    if shape[0] == 0 or shape[1] == 0:
+        raise InvalidInput(f"{expected}, got {shape}, which is empty")
+    low, high = int(value.min()), int(value.max())
+    if low < 0 or high >= codebook_size:
+        raise InvalidInput(f"{call}: expected codes from 0 to {codebook_size - 1}, got {low} to {high}")
+
+
+def book_count(value: Any, n_codebooks: int, call: str) -> int:
+    """The number of codebooks asked for, all of them for None."""
+    if value is None:
+        return n_codebooks
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= n_codebooks:
+        raise InvalidInput(f"{call}: expected n_codebooks from 1 to {n_codebooks}, got {value!r}")
+    return value
+
+
+def device(value: Tensor, expected: torch.device, call: str) -> None:
+    """Raise InvalidInput unless the tensor is where the weights are."""
+    if value.device != expected:
+        raise InvalidInput(
+            f"{call}: the input is on {value.device} and the codec on {expected}; move it with voco.to(device)"
+        )
+
+
+def length(value: Any) -> int | None:
+    """A number of samples to return, or None."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidInput(f"decode: expected length as a number of samples, got {value!r}") from None
+    if number < 1:
+        raise InvalidInput(f"decode: expected length of at least 1 sample, got {number}")
+    return number
+
+
+def count(value: Length, minimum: int, call: str, unit: str) -> Length:
+    """A legal number of samples or frames: an int, or an integer tensor whose elements all are."""
+    if isinstance(value, Tensor):
+        if value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool:
+            raise InvalidInput(f"{call}: expected an integer tensor, got {value.dtype}")
+        smallest = int(value.min()) if value.numel() else minimum
+    elif isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidInput(f"{call}: expected an int or an integer tensor, got {value!r}")
+    else:
+        smallest = operator.index(value)
+    if smallest < minimum:
+        raise InvalidInput(f"{call}: expected at least {minimum} {unit}, got {smallest}")
+    return value
+
+
+def mask(value: Any, minimum: int, call: str, unit: str) -> None:
+    """Raise InvalidInput unless the value is a bool mask `[batch, length]` of a legal length."""
+    expected = f"{call}: expected a bool mask [batch, {unit}], True where real"
+    if not isinstance(value, Tensor):
+        raise InvalidInput(f"{expected}, got a {type(value).__name__}")
+    if value.dtype != torch.bool:
+        raise InvalidInput(f"{expected}, got {value.dtype}; mask.bool() turns 0 and 1 into it")
+    if value.ndim != 2 or value.shape[1] < minimum:
+        raise InvalidInput(f"{expected}, at least {minimum} wide, got {list(value.shape)}")
+
+
+def row_lengths(value: Tensor, shape: tuple[int, ...], minimum: int, call: str, unit: str) -> list[int]:
+    """Real length of each row of a mask that goes with a tensor `[batch, length, ...]`."""
+    mask(value, 1, call, unit)
+    if tuple(value.shape) != shape[:2]:
+        raise InvalidInput(f"{call}: expected a mask {list(shape[:2])} like the input, got {list(value.shape)}")
+    lengths = value.sum(dim=1)
+    if not torch.equal(value, torch.arange(value.shape[1], device=value.device) < lengths[:, None]):
+        raise InvalidInput(
+            f"{call}: expected a mask whose rows are True up to a length, then False: padding goes right"
+        )
+    found: list[int] = lengths.tolist()
+    for row, real in enumerate(found):
+        if 0 < real < minimum:
+            raise InvalidInput(f"{call}: row {row} of the mask has {real} real {unit}, the codec needs {minimum}")
+    return found
+
+
+def _floating(value: Any, expected: str, hint: str) -> list[int]:
+    """Shape of a floating-point tensor."""
+    if not isinstance(value, Tensor):
+        raise InvalidInput(f"{expected}, got a {type(value).__name__}; torch.as_tensor makes a tensor of an array")
+    if not value.dtype.is_floating_point:
+        raise InvalidInput(f"{expected} in floating point, got {value.dtype}; {hint}")
+    return list(value.shape)

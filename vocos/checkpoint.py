@@ -1,0 +1,238 @@
+"""What is in a file: reading it as data and never as code, recognising its format, putting it into a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vocos import __version__
+from vocos.atomic import replacing
+from vocos.errors import CheckpointError
+
+MAX_CONFIG_BYTES = 1 << 20  # the public ones have a few kilobytes
+SHOWN = 3  # names of each kind in a message
+
+ConfigT = TypeVar("ConfigT")
+
+# Under these leaves a public file keeps the magnitude g and direction v of a weight-normalised `weight`.
+_WEIGHT_NORM = (
+    ("weight_g", "weight_v"),
+    ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+)
+
+
+@dataclass(frozen=True)
+class Format(Generic[ConfigT]):
+    """How one kind of public file names its tensors.
+
+    Attributes:
+        name: for messages.
+        marker: path of a module whose weight tells this format from the others.
+        modules: path of each module that holds tensors under another name there, ours -> theirs, for a config.
+        unused: beginnings of the names that such a file may hold and the network does without.
+        constants: names of tensors that are computed here; they must have the values computed.
+    """
+
+    name: str
+    marker: str
+    modules: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
+    unused: tuple[str, ...] = ()
+    constants: Callable[[ConfigT], Mapping[str, Tensor]] = lambda config: {}
+
+
+OWN_FORMAT: Format[Any] = Format("vocos", marker="")
+OWN_MARK = "vocos"  # key in the metadata of the files that `Voco.save` writes
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        CheckpointError: if the file is not a JSON object of reasonable size.
+    """
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise CheckpointError(f"{path}: {path.stat().st_size} bytes are too many for a config")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a readable JSON config: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, got a {type(data).__name__}")
+    return data
+
+
+def component(config: Mapping[str, Any], part: str, class_name: str) -> Mapping[str, Any]:
+    """The arguments of one part of a config laid out as `{part: {class_path, init_args}}`.
+
+    The class is only compared, by the last part of its path: nothing is ever imported.
+
+    Raises:
+        CheckpointError: if the part is missing or of another class.
+    """
+    section = config.get(part)
+    if not isinstance(section, dict) or not isinstance(section.get("init_args"), dict):
+        raise CheckpointError(f"config: no {part!r} with class_path and init_args")
+    found = str(section.get("class_path")).rpartition(".")[2]
+    if found != class_name:
+        raise CheckpointError(f"config: {part} is a {found!r}, this codec reads {class_name!r}")
+    arguments: Mapping[str, Any] = section["init_args"]
+    return arguments
+
+
+class TensorFile:
+    """A safetensors file, mapped into memory while a tensor is read from it.
+
+    Attributes:
+        path: of the file.
+        shapes: of every tensor, by name.
+        metadata: strings that the writer attached.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._open() as file:
+            self.metadata: dict[str, str] = file.metadata() or {}
+            self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        try:
+            with safetensors.safe_open(str(self.path), framework="pt", device="cpu") as file:
+                yield file
+        except (safetensors.SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{self.path}: not a complete safetensors file ({error}); download or copy it again"
+            ) from error
+
+    def read(self, name: str) -> Tensor:
+        """One floating-point tensor, a view of the mapped file.
+
+        The mapping is made anew for each tensor, so that the pages of those already copied or folded are given back.
+        """
+        with self._open() as file:
+            tensor: Tensor = file.get_tensor(name)
+        if not tensor.is_floating_point():
+            raise CheckpointError(f"{self.path}: {name} holds {tensor.dtype}, expected floating-point numbers")
+        return tensor
+
+
+def recognise(file: TensorFile, formats: tuple[Format[ConfigT], ...], codec: str) -> Format[ConfigT]:
+    """The format of a file.
+
+    Raises:
+        CheckpointError: if it is none of these.
+    """
+    if OWN_MARK in file.metadata:
+        return OWN_FORMAT
+    for known in formats:
+        if any(f"{known.marker}.{leaf}" in file.shapes for leaf in ("weight", _WEIGHT_NORM[0][1], _WEIGHT_NORM[1][1])):
+            return known
+    wanted = " or ".join(f"{known.marker}.weight ({known.name})" for known in formats)
+    some = ", ".join(list(file.shapes)[:SHOWN])
+    raise CheckpointError(
+        f"{file.path}: not a checkpoint of {codec}: none of its {len(file.shapes)} tensors ({some}, ...) is {wanted}"
+    )
+
+
+def fill(
+    network: nn.Module, file: TensorFile, known: Format[ConfigT], config: ConfigT, options: dict[str, Any]
+) -> None:
+    """Put the tensors of a file into a network built on the meta device, weight norm folded, one tensor at a time.
+
+    Args:
+        network: gets the tensors in place of its own.
+        file: where they come from.
+        known: the format of the file.
+        config: of the network.
+        options: keywords of `Tensor.to`, applied to each tensor.
+
+    Raises:
+        CheckpointError: if a tensor is missing, unexpected or of another shape, before any is read.
+    """
+    modules = known.modules(config)
+    parts = {}
+    for name in network.state_dict():
+        module, _, leaf = name.rpartition(".")
+        parts[name] = _stored_as(f"{modules.get(module, module)}.{leaf}", file)
+    constants = known.constants(config)
+    _check_names(network, file, known, parts, constants)
+    for name, expected in constants.items():
+        if name in file.shapes and not torch.allclose(file.read(name).float(), expected, atol=1e-5):
+            raise CheckpointError(f"{file.path}: {name} is not the constant that this codec computes")
+    for name, stored in parts.items():
+        module, _, leaf = name.rpartition(".")
+        tensor = _fold(*(file.read(part) for part in stored)).to(**options)
+        setattr(network.get_submodule(module), leaf, nn.Parameter(tensor, requires_grad=False))
+
+
+def _stored_as(name: str, file: TensorFile) -> tuple[str, ...]:
+    """The names under which a file keeps a tensor: its own, or those of its magnitude and direction."""
+    module, _, leaf = name.rpartition(".")
+    if leaf == "weight" and name not in file.shapes:
+        for pair in _WEIGHT_NORM:
+            names = tuple(f"{module}.{part}" for part in pair)
+            if any(part in file.shapes for part in names):
+                return names
+    return (name,)
+
+
+def _fold(first: Tensor, direction: Tensor | None = None) -> Tensor:
+    """A stored tensor in float32: itself, or magnitude * direction / |direction|, the norm over all axes but the first.
+
+    Source: Salimans and Kingma, "Weight Normalization", arXiv 1602.07868.
+    """
+    if direction is None:
+        return first.float()
+    direction = direction.float()
+    norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.ndim)), keepdim=True)
+    return direction * (first.float() / norm)
+
+
+def _check_names(
+    network: nn.Module,
+    file: TensorFile,
+    known: Format[Any],
+    parts: Mapping[str, tuple[str, ...]],
+    constants: Mapping[str, Tensor],
+) -> None:
+    missing, misshapen = [], []
+    for name, tensor in network.state_dict().items():
+        shape = tuple(tensor.shape)
+        magnitude = (shape[0], *(1 for _ in shape[1:]))
+        expected = (shape,) if len(parts[name]) == 1 else (magnitude, shape)
+        for part, wanted in zip(parts[name], expected, strict=True):
+            if part not in file.shapes:
+                missing.append(part)
+            elif file.shapes[part] != wanted:
+                misshapen.append(f"{part} {list(file.shapes[part])} instead of {list(wanted)}")
+    for name, constant in constants.items():
+        if name in file.shapes and file.shapes[name] != tuple(constant.shape):
+            misshapen.append(f"{name} {list(file.shapes[name])} instead of {list(constant.shape)}")
+    accounted = {part for names in parts.values() for part in names} | constants.keys()
+    unexpected = [name for name in file.shapes if name not in accounted and not name.startswith(known.unused)]
+    problems = [
+        f"{len(names)} tensors {kind} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{file.path}: does not fit the config ({known.name} names): {'; '.join(problems)}")
+
+
+def save(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Write `model.safetensors` and `config.json`; each appears under its name only when it is complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with replacing(folder / "model.safetensors") as path:
+        save_file(tensors, path, metadata={"format": "pt", OWN_MARK: __version__})
+    with replacing(folder / "config.json") as path:
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,131 @@
+"""Vocos on mel spectrograms: a log-mel spectrogram as latents, and a vocoder that makes sound of it.
+
+Paper: Siuzdak, "Vocos", arXiv 2306.00814. Weights: Hub optimizerai/vocos, no licence stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from einops import rearrange
+from torch import Tensor, nn
+
+from vocos.checkpoint import Format, component
+from vocos.config import Config
+from vocos.errors import CheckpointError
+from vocos.hub import DEFAULT_REPOSITORY, Source
+from vocos.nn.length import Length
+from vocos.nn.spectral import Framing, LogMel, hann_window, mel_filters
+from vocos.nn.vocoder import Backbone, FourierHead
+from vocos.voco import Voco
+
+
+@dataclass(frozen=True)
+class MelConfig(Config):
+    """Hyperparameters; `parse` also reads them from the three parts of a public config file."""
+
+    sample_rate: int = 24000
+    n_mels: int = 100
+    n_fft: int = 1024
+    hop_length: int = 256
+    padding: str = "center"  # of the spectrogram
+    head_padding: str = "center"  # of the inverse transform
+    dim: int = 512
+    intermediate_dim: int = 1536
+    num_layers: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for framing in (self.analysis, self.synthesis):
+            self.require(framing.problem() is None, str(framing.problem()))
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        if "feature_extractor" not in data:
+            return super().parse(data)
+        features = component(data, "feature_extractor", "MelSpectrogramFeatures")
+        backbone = component(data, "backbone", "VocosBackbone")
+        head = component(data, "head", "ISTFTHead")
+        config = super().parse({**backbone, **features, "head_padding": head.get("padding", "same")})
+        told = {**config.as_dict(), "input_channels": config.n_mels}
+        for part in (backbone, head):
+            for name in ("input_channels", "dim", "n_fft", "hop_length"):
+                if name in part and part[name] != told[name]:
+                    raise CheckpointError(f"config: two values of {name}, {told[name]} and {part[name]}")
+        return config
+
+    @property
+    def analysis(self) -> Framing:
+        return Framing(self.n_fft, self.hop_length, self.padding)
+
+    @property
+    def synthesis(self) -> Framing:
+        return Framing(self.n_fft, self.hop_length, self.head_padding)
+
+
+def constants(config: MelConfig) -> dict[str, Tensor]:
+    """Buffers of the public files."""
+    window = hann_window(config.n_fft)
+    return {
+        "feature_extractor.mel_spec.spectrogram.window": window,
+        "feature_extractor.mel_spec.mel_scale.fb": mel_filters(config.sample_rate, config.n_fft, config.n_mels),
+        "head.istft.window": window,
+    }
+
+
+class MelNetwork(nn.Module):
+    """Spectrogram, and the generator that inverts it; its modules have the names of the public files."""
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        self.features = LogMel(config.sample_rate, config.n_mels, config.analysis)
+        self.backbone = Backbone(config.n_mels, config.dim, config.intermediate_dim, config.num_layers)
+        self.head = FourierHead(config.dim, config.synthesis)
+
+
+class Mel(Voco[MelConfig]):
+    """Mono speech and sound at 24 kHz: 100 log-mel bands; 93.75 frames per second."""
+
+    config_type = MelConfig
+    default = Source(DEFAULT_REPOSITORY)
+    stem = "mel"
+    formats = (Format("vocos", marker="backbone.embed", constants=constants),)
+
+    channel = 1
+
+    @property
+    def sampling_rate(self) -> int:
+        return self._hyperparameters.sample_rate
+
+    @property
+    def latent_dim(self) -> int:
+        return self._hyperparameters.n_mels
+
+    @property
+    def hop_length(self) -> int:
+        return self._hyperparameters.hop_length
+
+    @property
+    def minimum_samples(self) -> int:
+        return self._hyperparameters.analysis.minimum_samples
+
+    @property
+    def minimum_frames(self) -> int:
+        return self._hyperparameters.synthesis.minimum_frames
+
+    def _build(self, config: MelConfig) -> nn.Module:
+        return MelNetwork(config)
+
+    def _encode(self, audio: Tensor) -> Tensor:
+        return rearrange(self.network.features(audio[:, 0]), "b l d -> b d l")
+
+    def _decode(self, latents: Tensor, length: int) -> Tensor:
+        return self.network.head(self.network.backbone(latents.to(self.dtype)), length)
+
+    def _frames(self, samples: Length) -> Length:
+        return self._hyperparameters.analysis.frames(samples)
+
+    def _samples(self, frames: Length) -> Length:
+        return self._hyperparameters.synthesis.samples(frames)

@@ -1,0 +1,196 @@
+"""Where a file is: on this machine, or on the Hugging Face Hub. The only module that talks to the Hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from vocos import __version__
+from vocos.errors import WeightsUnavailable
+
+DEFAULT_REPOSITORY = "optimizerai/vocos"
+_REPOSITORY_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_FILE_ENDINGS = (".safetensors", ".json", ".pt", ".pth", ".bin", ".ckpt", ".th")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public checkpoint and what is known about it.
+
+    Attributes:
+        repository: on the Hub.
+        license: identifier of the licence of the weights, None if none is stated.
+        revision: commit that is fetched; None for the newest, where no commit is known.
+    """
+
+    repository: str
+    license: str | None = None
+    revision: str | None = None
+
+    def replacement(self) -> str | None:
+        """What the environment variable `VOCOS_REPO` puts in the place of the default repository, None if nothing."""
+        return os.environ.get("VOCOS_REPO") or None if self.repository == DEFAULT_REPOSITORY else None
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where to look for weights; the fields are the keywords of `get_voco`.
+
+    Attributes:
+        weights: a Hub repository `org/name`, or the path of a folder or file; None for a codec's default.
+        subfolder: of the repository or folder.
+        revision: branch, tag or commit of the repository.
+        token: for the Hub; kept out of `repr`, so that it reaches no log.
+        cache_dir: of the Hub's client.
+        local_files_only: make no request.
+    """
+
+    weights: str | None = None
+    subfolder: str | None = None
+    revision: str | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    cache_dir: str | None = None
+    local_files_only: bool = False
+
+    @property
+    def path(self) -> Path | None:
+        """The local folder or file, None for a Hub repository."""
+        if self.weights is None:
+            return None
+        path = Path(self.weights).expanduser()
+        is_repository = _REPOSITORY_ID.fullmatch(self.weights) and not self.weights.endswith(_FILE_ENDINGS)
+        if is_repository and not path.exists():
+            return None
+        return path / self.subfolder if self.subfolder else path
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return str(self.path)
+        place = f"{self.weights}/{self.subfolder}" if self.subfolder else str(self.weights)
+        return f"{place}@{self.revision}" if self.revision else place
+
+    def absolute(self) -> Location:
+        """The same place, whatever the working directory becomes and whatever folders appear in it."""
+        return self if self.path is None else replace(self, weights=str(self.path.absolute()), subfolder=None)
+
+
+def find(location: Location, *names: str) -> Path | None:
+    """Path on this machine of the first of these files that exists, downloaded first if it is on the Hub.
+
+    Returns:
+        The path, or None if the place can be reached and has none of them.
+
+    Raises:
+        WeightsUnavailable: if the place cannot be reached; the message says what to do.
+    """
+    folder = location.path
+    if folder is None:
+        return _find_on_hub(location, names)
+    if not folder.exists():
+        raise WeightsUnavailable(
+            f"weights: there is no file or folder {str(folder)!r}; give one that exists, or a Hub repository 'org/name'"
+        )
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _find_on_hub(location: Location, names: tuple[str, ...]) -> Path | None:
+    unreachable: WeightsUnavailable | None = None
+    for name in names:
+        try:
+            # Once the Hub has not answered, only the cache is asked: every other try would wait as long.
+            path = _download(replace(location, local_files_only=True) if unreachable else location, name)
+        except _NotReached as error:
+            unreachable = unreachable or error
+            continue
+        if path is not None:
+            return path
+    if unreachable:
+        raise unreachable
+    return None
+
+
+def find_config(location: Location, stem: str) -> Path | None:
+    """Path of the config of the weights at a place, None if the weights come without one.
+
+    The layouts known are `<stem>.json` + `<stem>.safetensors`, then `config.json` + `model.safetensors`; beside a
+    single file of weights, the JSON of its name or `config.json`.
+    """
+    path = location.path
+    if path is not None and path.is_file():
+        return find(Location(str(path.parent)), f"{path.stem}.json", "config.json")
+    return find(location, f"{stem}.json", "config.json")
+
+
+def find_weights(location: Location, stem: str, config_file: str | None = None) -> Path:
+    """Path of the file of weights at a place, of the layout whose config `find_config` found, if it found one.
+
+    Raises:
+        WeightsUnavailable: if there is none.
+    """
+    path = location.path
+    if path is not None and path.is_file():
+        return path
+    names = [f"{stem}.safetensors", "model.safetensors"]
+    if config_file == "config.json":
+        names.reverse()
+    found = find(location, *names)
+    if found is None:
+        raise WeightsUnavailable(f"weights: {location} has neither {names[0]!r} nor {names[1]!r}")
+    return found
+
+
+class _NotReached(WeightsUnavailable):
+    """The Hub did not answer, or was not asked, and the file is not in the cache."""
+
+
+def _download(location: Location, name: str) -> Path | None:
+    # Imported here: the client reads HF_HOME, HF_ENDPOINT and the like once, at import, and a program may still
+    # want to set them.
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    repository = str(location.weights)
+    try:
+        return Path(
+            huggingface_hub.hf_hub_download(
+                repository,
+                name,
+                subfolder=location.subfolder,
+                revision=location.revision,
+                token=location.token,
+                cache_dir=location.cache_dir,
+                local_files_only=location.local_files_only,
+                library_name="vocos",
+                library_version=__version__,
+            )
+        )
+    except errors.RemoteEntryNotFoundError:
+        return None
+    except errors.GatedRepoError as error:  # before RepositoryNotFoundError, which it is a kind of
+        raise WeightsUnavailable(
+            f"weights: {repository!r} is gated; accept its licence at https://huggingface.co/{repository}, then log in "
+            "with `hf auth login`, set HF_TOKEN, or pass token="
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise WeightsUnavailable(
+            f"weights: {repository!r} does not exist on the Hub, or is private; check the name, and for a private one "
+            "log in with `hf auth login`, set HF_TOKEN, or pass token= (weights= also takes a local folder or file)"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise WeightsUnavailable(
+            f"weights: {repository!r} has no revision {location.revision!r}; leave revision= out for the newest"
+        ) from error
+    except errors.HFValidationError as error:
+        raise WeightsUnavailable(f"weights: {repository!r} is not a repository name: {error}") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise _NotReached(
+            f"weights: {name!r} of {repository!r} is not in the cache and the Hub was not reached (no network, "
+            "HF_HUB_OFFLINE, or local_files_only=True); connect once to download it, or pass weights= a local folder"
+        ) from error
+    except Exception as error:  # the client lets errors of its HTTP library through, which differ between its versions
+        raise WeightsUnavailable(
+            f"weights: downloading {name!r} of {repository!r} failed: {type(error).__name__}: {error}; try again, or "
+            "pass weights= a local folder"
+        ) from error

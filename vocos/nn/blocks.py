@@ -1,0 +1,167 @@
+"""The convolutional encoder and decoder of DAC, DACVAE and Oobleck, built from one residual unit.
+
+Source: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vocos import kernels
+from vocos.nn.conv import same_conv, strided_conv, transposed_conv
+
+DILATIONS = (1, 3, 9)  # of the three residual units of a block
+
+
+class Snake(nn.Module):
+    """`kernels.snake` with a learnt frequency per channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.empty(1, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return kernels.snake(x, self.alpha)
+
+
+class SnakeBeta(nn.Module):
+    """`kernels.snake_beta` with a learnt frequency and amplitude per channel, stored as logarithms."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.empty(1, channels, 1))
+        self.beta = nn.Parameter(torch.empty(1, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return kernels.snake_beta(x, self.alpha, self.beta)
+
+
+Activation = Callable[[int], nn.Module]
+
+
+class ResidualUnit(nn.Module):
+    """x + pointwise(snake(dilated convolution(snake(x)))).
+
+    Shape: `[B, C, N]` -> `[B, C, N]`.
+    """
+
+    def __init__(self, channels: int, dilation: int, snake: Activation) -> None:
+        super().__init__()
+        self.snake1 = snake(channels)
+        self.conv1 = same_conv(channels, channels, 7, dilation)
+        self.snake2 = snake(channels)
+        self.conv2 = same_conv(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.snake2(self.conv1(self.snake1(x))))
+
+
+class EncoderBlock(nn.Module):
+    """Three residual units, then a strided convolution.
+
+    Shape: `[B, inputs, N]` -> `[B, outputs, strided_length(N, [stride])]`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation) -> None:
+        super().__init__()
+        self.units = nn.Sequential(*(ResidualUnit(inputs, dilation, snake) for dilation in DILATIONS))
+        self.snake = snake(inputs)
+        self.conv = strided_conv(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.snake(self.units(x)))
+
+
+class DecoderBlock(nn.Module):
+    """A transposed convolution, then three residual units.
+
+    Shape: `[B, inputs, L]` -> `[B, outputs, transposed_length(L, [stride])]`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation) -> None:
+        super().__init__()
+        self.snake = snake(inputs)
+        self.conv = transposed_conv(inputs, outputs, stride)
+        self.units = nn.Sequential(*(ResidualUnit(outputs, dilation, snake) for dilation in DILATIONS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.units(self.conv(self.snake(x)))
+
+
+class Encoder(nn.Module):
+    """Audio to features: a convolution, one block per stride, a snake and a convolution.
+
+    Args:
+        channels: of the audio.
+        widths: channels before each block, and after the last: one more than `strides`.
+        strides: of the blocks.
+        outputs: channels of the features.
+        snake: makes the activation for a number of channels.
+        block: makes one block.
+
+    Shape: `[B, channels, N]` -> `[B, outputs, strided_length(N, strides)]`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        widths: Sequence[int],
+        strides: Sequence[int],
+        outputs: int,
+        snake: Activation = Snake,
+        block: Callable[[int, int, int, Activation], nn.Module] = EncoderBlock,
+    ) -> None:
+        super().__init__()
+        self.conv_in = same_conv(channels, widths[0], 7)
+        self.blocks = nn.Sequential(
+            *(block(*sizes, snake) for sizes in zip(widths[:-1], widths[1:], strides, strict=True))
+        )
+        self.snake = snake(widths[-1])
+        self.conv_out = same_conv(widths[-1], outputs, 3)
+
+    def trunk(self, audio: Tensor) -> Tensor:
+        """Everything but the last convolution."""
+        return self.snake(self.blocks(self.conv_in(audio)))
+
+    def forward(self, audio: Tensor) -> Tensor:
+        return self.conv_out(self.trunk(audio))
+
+
+class Decoder(nn.Module):
+    """Features to audio: a convolution, one block per stride, a snake and a convolution.
+
+    Args:
+        inputs: channels of the features.
+        widths: channels before each block, and after the last: one more than `strides`.
+        strides: of the blocks.
+        channels: of the audio.
+        snake: makes the activation for a number of channels.
+        block: makes one block.
+        bias: whether the last convolution has one.
+
+    Shape: `[B, inputs, L]` -> `[B, channels, transposed_length(L, strides)]`.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        widths: Sequence[int],
+        strides: Sequence[int],
+        channels: int,
+        snake: Activation = Snake,
+        block: Callable[[int, int, int, Activation], nn.Module] = DecoderBlock,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv_in = same_conv(inputs, widths[0], 7)
+        self.blocks = nn.Sequential(
+            *(block(*sizes, snake) for sizes in zip(widths[:-1], widths[1:], strides, strict=True))
+        )
+        self.snake = snake(widths[-1])
+        self.conv_out = same_conv(widths[-1], channels, 7, bias=bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.conv_out(self.snake(self.blocks(self.conv_in(features))))

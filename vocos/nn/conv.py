@@ -1,0 +1,40 @@
+"""Convolutions as DAC and its descendants use them; weight norm is folded when a checkpoint is read."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vocos.nn.length import ceil_div
+
+
+def same_conv(inputs: int, outputs: int, kernel: int, dilation: int = 1, bias: bool = True) -> nn.Conv1d:
+    """A convolution that keeps the length (odd kernel).
+
+    Shape: `[B, inputs, N]` -> `[B, outputs, N]`.
+    """
+    return nn.Conv1d(inputs, outputs, kernel, padding=(kernel - 1) * dilation // 2, dilation=dilation, bias=bias)
+
+
+def strided_conv(inputs: int, outputs: int, stride: int) -> nn.Conv1d:
+    """A convolution with kernel 2s that divides the length by its stride s; see `length.strided_length`.
+
+    Shape: `[B, inputs, N]` -> `[B, outputs, floor((N + (s mod 2)) / s)]`.
+    """
+    return nn.Conv1d(inputs, outputs, 2 * stride, stride, padding=ceil_div(stride, 2))
+
+
+def transposed_conv(inputs: int, outputs: int, stride: int) -> nn.ConvTranspose1d:
+    """A transposed convolution with kernel 2s that multiplies the length by its stride; see `length.transposed_length`.
+
+    Shape: `[B, inputs, L]` -> `[B, outputs, s L - (s mod 2)]`.
+    """
+    return nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, padding=ceil_div(stride, 2))
+
+
+def pad_to_multiple(audio: Tensor, multiple: int) -> Tensor:
+    """Zeros on the right, up to the next multiple.
+
+    Shape: `[B, C, N]` -> `[B, C, ceil(N / multiple) multiple]`.
+    """
+    return F.pad(audio, (0, -audio.shape[-1] % multiple))

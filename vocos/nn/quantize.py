@@ -1,0 +1,71 @@
+"""Residual vector quantisation: each codebook codes what the ones before it left over.
+
+The search runs in float32 whatever the dtype of the module, so that the codes do not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class FactorizedCodebook(nn.Module):
+    """A codebook of few dimensions, compared by the cosine: project in, take the nearest entry, project out.
+
+    Source: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546.
+    """
+
+    def __init__(self, channels: int, entries: int, dimension: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Conv1d(channels, dimension, 1)
+        self.out_proj = nn.Conv1d(dimension, channels, 1)
+        self.codebook = nn.Embedding(entries, dimension)
+
+    def encode(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Codes `[B, L]` of a residual `[B, C, L]`, and what they stand for, `[B, C, L]`, all in float32."""
+        projected = _float_conv(self.in_proj, residual)
+        queries = F.normalize(rearrange(projected, "b d l -> b l d"), dim=-1)
+        keys = F.normalize(self.codebook.weight.float(), dim=-1)
+        # On unit vectors the largest product is the smallest distance; argmax takes the lowest index on a tie.
+        codes = torch.matmul(queries, keys.mT).argmax(dim=-1)
+        return codes, self.decode(codes)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """What codes `[B, L]` stand for: `[B, C, L]`, float32. The entry itself is used, not its unit vector."""
+        entries = F.embedding(codes, self.codebook.weight.float())
+        return _float_conv(self.out_proj, rearrange(entries, "b l d -> b d l"))
+
+
+def _float_conv(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    assert conv.bias is not None  # noqa: S101 - for the type checker; every projection has one
+    return F.conv1d(x, conv.weight.float(), conv.bias.float())
+
+
+class FactorizedRVQ(nn.Module):
+    """The quantiser of DAC."""
+
+    def __init__(self, channels: int, n_codebooks: int, entries: int, dimension: int) -> None:
+        super().__init__()
+        books = (FactorizedCodebook(channels, entries, dimension) for _ in range(n_codebooks))
+        self.quantizers: Sequence[FactorizedCodebook] = nn.ModuleList(books)  # type: ignore[assignment]
+
+    def encode(self, features: Tensor, n_codebooks: int) -> Tensor:
+        """Codes `[B, n_codebooks, L]`, int64, of features `[B, C, L]`."""
+        with torch.autocast(features.device.type, enabled=False):
+            residual = features.float()
+            codes = []
+            for quantizer in self.quantizers[:n_codebooks]:
+                chosen, quantized = quantizer.encode(residual)
+                residual = residual - quantized
+                codes.append(chosen)
+            return torch.stack(codes, dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Features `[B, C, L]`, float32, of codes `[B, k, L]`: the sum of what the first k codebooks say."""
+        with torch.autocast(codes.device.type, enabled=False):
+            parts = [quantizer.decode(codes[:, k]) for k, quantizer in enumerate(self.quantizers[: codes.shape[1]])]
+            return torch.stack(parts).sum(dim=0)

@@ -1,0 +1,208 @@
+"""Short-time Fourier transforms and mel filters, always in float32, whatever the dtype of the module.
+
+Two paddings put the frames of a transform of size n_fft at multiples of the hop:
+
+    center   ....[-- n_fft --]             n_fft/2 beyond each end: N // hop + 1 frames; a frame is centred on its
+                 |audio|                   multiple of the hop. Back: (L - 1) hop samples.
+    same     ...[-- n_fft --]              (n_fft - hop)/2 beyond each end: N // hop frames; a frame is centred on its
+                |audio|                    hop. Back: L hop samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vocos.nn.length import Length
+
+LOG_FLOOR = 1e-7  # of the mel magnitudes, before the logarithm: -16.118
+ENVELOPE_FLOOR = 0.1  # below, dividing by the window envelope magnifies errors too much to call the result sound
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How frames lie on samples, and the lengths that follow.
+
+    Args:
+        n_fft: samples of a frame, even.
+        hop_length: samples from one frame to the next.
+        padding: "center" or "same".
+    """
+
+    n_fft: int
+    hop_length: int
+    padding: str
+
+    def problem(self) -> str | None:
+        """Why these numbers make no transform, or None."""
+        if self.padding not in ("center", "same"):
+            return f"padding {self.padding!r} is neither 'center' nor 'same'"
+        if self.n_fft % 2 or self.hop_length > self.n_fft or (self.padding == "same" and self.hop_length % 2):
+            return f"n_fft {self.n_fft} with hop_length {self.hop_length} and padding {self.padding!r}"
+        return None
+
+    @property
+    def pad(self) -> int:
+        """Samples that the first frame reaches before the first sample."""
+        return self.n_fft // 2 if self.padding == "center" else (self.n_fft - self.hop_length) // 2
+
+    @property
+    def minimum_samples(self) -> int:
+        """The fewest to be framed: a reflection must be shorter than the signal, and there must be a frame."""
+        return max(self.pad + 1, 1 if self.padding == "center" else self.hop_length)
+
+    @property
+    def minimum_frames(self) -> int:
+        """The fewest that give a sample back."""
+        return 2 if self.padding == "center" else 1
+
+    def frames(self, samples: Length) -> Length:
+        """Frames of a number of samples."""
+        return samples // self.hop_length + (1 if self.padding == "center" else 0)
+
+    def samples(self, frames: Length) -> Length:
+        """Samples of a number of frames."""
+        return (frames - (1 if self.padding == "center" else 0)) * self.hop_length
+
+
+def hann_window(n_fft: int) -> Tensor:
+    """Periodic Hann window 0.5 - 0.5 cos(2 pi k / n_fft), `[n_fft]`, float32, on the CPU."""
+    return torch.hann_window(n_fft, periodic=True, dtype=torch.float32, device="cpu")
+
+
+def mel_filters(sampling_rate: int, n_fft: int, n_mels: int) -> Tensor:
+    """Triangular filters on the HTK mel scale, without area normalisation.
+
+    The corners are n_mels + 2 points equally spaced in m = 2595 log10(1 + f/700), from 0 Hz to half the sampling rate.
+    Evaluated in float32 step by step, which gives the buffer of the published checkpoints.
+
+    Returns:
+        `[n_fft / 2 + 1, n_mels]`, float32, on the CPU.
+    """
+    nyquist_hz = sampling_rate // 2
+    top_mel = 2595.0 * math.log10(1.0 + nyquist_hz / 700.0)
+    mels = torch.linspace(0.0, top_mel, n_mels + 2, dtype=torch.float32, device="cpu")
+    corners_hz = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    bins_hz = torch.linspace(0.0, float(nyquist_hz), n_fft // 2 + 1, dtype=torch.float32, device="cpu")
+    width = corners_hz[1:] - corners_hz[:-1]
+    distance = corners_hz[None, :] - bins_hz[:, None]
+    rising = -distance[:, :-2] / width[:-1]
+    falling = distance[:, 2:] / width[1:]
+    return torch.minimum(rising, falling).clamp(min=0.0)
+
+
+class Float32Module(nn.Module):
+    """A module whose buffers are constants that follow it to a device but never leave float32.
+
+    Args:
+        constants: computes the buffers, by name, on the CPU; picklable.
+    """
+
+    def __init__(self, constants: Callable[[], dict[str, Tensor]]) -> None:
+        super().__init__()
+        self._constants = constants
+        for name, value in constants().items():
+            self.register_buffer(name, value, persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Float32Module:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in self._constants().items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
+
+
+class LogMel(Float32Module):
+    """Natural logarithm of the mel-filtered magnitude spectrum, floored at 1e-7.
+
+    Shape: `[B, N]` -> `[B, frames(N), n_mels]`.
+    """
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, sampling_rate: int, n_mels: int, framing: Framing) -> None:
+        super().__init__(partial(_log_mel_constants, sampling_rate, framing.n_fft, n_mels))
+        self.framing = framing
+
+    def forward(self, audio: Tensor) -> Tensor:
+        with torch.autocast(audio.device.type, enabled=False):
+            magnitude = stft(audio.float(), self.window, self.framing).abs()
+            return torch.matmul(magnitude, self.filters).clamp(min=LOG_FLOOR).log()
+
+
+def stft(audio: Tensor, window: Tensor, framing: Framing) -> Tensor:
+    """One-sided Fourier coefficients of windowed frames, without scaling; the audio is reflected at its ends.
+
+    Shape: `[B, N]` -> `[B, frames(N), n_fft/2 + 1]`, complex.
+    """
+    padded = F.pad(audio[:, None], (framing.pad, framing.pad), mode="reflect")[:, 0]
+    spectrum = torch.stft(padded, framing.n_fft, framing.hop_length, window=window, center=False, return_complex=True)
+    return spectrum.mT
+
+
+class InverseSTFT(Float32Module):
+    """Overlap-add of windowed frames, divided by the overlap-add of the squared window.
+
+    Shape: spectrum `[B, L, n_fft/2 + 1]`, complex -> `[B, samples(L)]`; up to `tail` more when asked for.
+    """
+
+    window: Tensor
+
+    def __init__(self, framing: Framing) -> None:
+        super().__init__(partial(_window_constant, framing.n_fft))
+        self.framing = framing
+        # Past the last sample of a centred transform the last frame still sounds, under a falling window.
+        after = self.window[framing.n_fft // 2 :][: framing.hop_length].square() >= ENVELOPE_FLOOR
+        self.tail = int(after.sum()) if framing.padding == "center" else 0
+
+    def forward(self, spectrum: Tensor, length: int | None = None) -> Tensor:
+        """Audio of a spectrum.
+
+        Args:
+            spectrum: complex64 `[B, L, n_fft/2 + 1]`.
+            length: samples wanted; None for all samples but the tail.
+
+        Returns:
+            `[B, samples]`: `length` of them, or fewer if the frames do not reach so far.
+        """
+        hop, start = self.framing.hop_length, self.framing.pad
+        frames = torch.fft.irfft(spectrum, n=self.framing.n_fft, dim=-1) * self.window
+        envelope = _overlap_add(self.window.square().expand(1, frames.shape[1], -1), hop)
+        samples = self.framing.samples(frames.shape[1])
+        if length is not None:
+            samples = min(length, samples + self.tail)
+        inside = slice(start, start + samples)
+        return _overlap_add(frames, hop)[:, inside] / envelope[:, inside]
+
+
+def _log_mel_constants(sampling_rate: int, n_fft: int, n_mels: int) -> dict[str, Tensor]:
+    return {"window": hann_window(n_fft), "filters": mel_filters(sampling_rate, n_fft, n_mels)}
+
+
+def _window_constant(n_fft: int) -> dict[str, Tensor]:
+    return {"window": hann_window(n_fft)}
+
+
+def _overlap_add(frames: Tensor, hop: int) -> Tensor:
+    """Sum of frames placed every `hop` samples: `[B, L, n]` -> `[B, (L - 1) hop + ceil(n / hop) hop]`.
+
+    Each frame is cut into pieces of a hop. Piece p of frame j lands on hop j + p, so the sum over p of the pieces
+    p of all frames, each shifted by p hops, is the answer (here 4 pieces):
+
+        hop      0  1  2  3  4
+        frame 0  0  1  2  3
+        frame 1     0  1  2  3
+    """
+    batch, n_frames, size = frames.shape
+    pieces = -(-size // hop)
+    cut = F.pad(frames, (0, pieces * hop - size)).reshape(batch, n_frames, pieces, hop)
+    total = frames.new_zeros(batch, n_frames + pieces - 1, hop)
+    for piece in range(pieces):
+        total[:, piece : piece + n_frames] += cut[:, :, piece]
+    return total.reshape(batch, -1)

@@ -1,0 +1,106 @@
+"""The Vocos generator: features to Fourier coefficients at the frame rate, to audio by one inverse STFT.
+
+Source: Siuzdak, "Vocos", arXiv 2306.00814; ConvNeXt: Liu et al., arXiv 2201.03545.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vocos.nn.conv import same_conv
+from vocos.nn.spectral import Framing, InverseSTFT
+
+NORM_EPSILON = 1e-6  # of every LayerNorm here; not PyTorch's 1e-5
+MAGNITUDE_CAP = 100.0  # of the spectrum, after the exponential
+
+
+class AdaLayerNorm(nn.Module):
+    """LayerNorm whose scale and shift are picked from a table by a condition, one for the whole batch.
+
+    Shape: `[B, L, C]` -> `[B, L, C]`.
+    """
+
+    def __init__(self, conditions: int, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Embedding(conditions, channels)
+        self.shift = nn.Embedding(conditions, channels)
+
+    def forward(self, x: Tensor, condition: int) -> Tensor:
+        normalised = nn.functional.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON)
+        return normalised * self.scale.weight[condition] + self.shift.weight[condition]
+
+
+def _norm(conditions: int, channels: int) -> nn.Module:
+    return AdaLayerNorm(conditions, channels) if conditions else nn.LayerNorm(channels, eps=NORM_EPSILON)
+
+
+def _normalised(norm: nn.Module, x: Tensor, condition: int) -> Tensor:
+    return norm(x, condition) if isinstance(norm, AdaLayerNorm) else norm(x)
+
+
+class ConvNeXtBlock(nn.Module):
+    """x + gamma * pointwise(GELU(pointwise(norm(depthwise convolution(x))))).
+
+    Shape: `[B, L, C]` -> `[B, L, C]`.
+    """
+
+    def __init__(self, channels: int, intermediate: int, conditions: int) -> None:
+        super().__init__()
+        self.dwconv = nn.Conv1d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = _norm(conditions, channels)
+        self.pwconv1 = nn.Linear(channels, intermediate)
+        self.pwconv2 = nn.Linear(intermediate, channels)
+        self.gamma = nn.Parameter(torch.empty(channels))
+
+    def forward(self, x: Tensor, condition: int) -> Tensor:
+        y = rearrange(self.dwconv(rearrange(x, "b l c -> b c l")), "b c l -> b l c")
+        y = self.pwconv2(nn.functional.gelu(self.pwconv1(_normalised(self.norm, y, condition))))
+        return x + self.gamma * y
+
+
+class Backbone(nn.Module):
+    """ConvNeXt blocks at one frame rate. Each output frame sees 3 + 3 n_layers frames to each side.
+
+    Args:
+        inputs: channels of the features.
+        channels: of the blocks.
+        intermediate: channels inside a block.
+        n_layers: number of blocks.
+        conditions: rows of the AdaLayerNorm tables; 0 for plain LayerNorm.
+
+    Shape: `[B, inputs, L]` -> `[B, L, channels]`.
+    """
+
+    def __init__(self, inputs: int, channels: int, intermediate: int, n_layers: int, conditions: int = 0) -> None:
+        super().__init__()
+        self.embed = same_conv(inputs, channels, 7)
+        self.norm = _norm(conditions, channels)
+        self.convnext = nn.ModuleList(ConvNeXtBlock(channels, intermediate, conditions) for _ in range(n_layers))
+        self.final_layer_norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
+
+    def forward(self, features: Tensor, condition: int = 0) -> Tensor:
+        x = _normalised(self.norm, rearrange(self.embed(features), "b c l -> b l c"), condition)
+        for block in self.convnext:
+            x = block(x, condition)
+        return self.final_layer_norm(x)
+
+
+class FourierHead(nn.Module):
+    """Log-magnitude and phase by one linear layer, then the inverse STFT in float32.
+
+    Shape: `[B, L, channels]` -> `[B, 1, samples(L)]`; see `InverseSTFT` for `length`.
+    """
+
+    def __init__(self, channels: int, framing: Framing) -> None:
+        super().__init__()
+        self.out = nn.Linear(channels, framing.n_fft + 2)
+        self.istft = InverseSTFT(framing)
+
+    def forward(self, x: Tensor, length: int | None = None) -> Tensor:
+        coefficients = self.out(x)
+        with torch.autocast(x.device.type, enabled=False):
+            log_magnitude, phase = coefficients.float().chunk(2, dim=-1)
+            spectrum = torch.polar(log_magnitude.exp().clamp(max=MAGNITUDE_CAP), phase)
+            return self.istft(spectrum, length)[:, None]

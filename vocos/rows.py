@@ -1,0 +1,38 @@
+"""Rows of different lengths in one rectangular tensor, padded on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def prefixes(mask: Tensor, convert: Callable[[Tensor], Tensor], width: int) -> Tensor:
+    """The mask of converted lengths: bool `[B, N]`, as many True in a row as before padding -> bool `[B, width]`."""
+    lengths = mask.sum(dim=1)
+    converted = torch.where(lengths > 0, convert(lengths), 0)  # a row of nothing stays nothing
+    return torch.arange(width, device=mask.device) < converted[:, None]
+
+
+def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: list[int], width: int) -> Tensor:
+    """Each row's result as if it were alone and not padded; rows of one length run together.
+
+    Args:
+        function: `[b, n, C]` -> `[b, m, D]`.
+        x: `[B, N, C]`.
+        lengths: real length n of each row; a row of length 0 gives zeros.
+        width: of the result; longer rows are cut.
+
+    Returns:
+        `[B, width, D]`, zeros beyond the end of each row.
+    """
+    groups = [[row for row, length in enumerate(lengths) if length == wanted] for wanted in sorted(set(lengths))]
+    result: Tensor | None = None
+    for rows in groups:
+        if length := lengths[rows[0]]:
+            part = function(x[rows, :length])[:, :width]
+            if result is None:
+                result = part.new_zeros(x.shape[0], width, part.shape[2])
+            result[rows, : part.shape[1]] = part
+    return x.new_zeros(x.shape[0], width, 0) if result is None else result

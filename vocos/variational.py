@@ -1,0 +1,73 @@
+"""Codecs with a Gaussian bottleneck: the latents are the mean of a posterior, or drawn from it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vocos.hub import Location
+from vocos.nn import gaussian
+from vocos.pretrained import ConfigT
+from vocos.voco import Voco
+
+
+class VariationalVoco(Voco[ConfigT]):
+    """A codec whose `encode` can draw. A subclass gives `_posterior` in the place of `_encode`.
+
+    Args:
+        location, device, dtype: as of `Voco`.
+        sample: whether `encode` draws from the posterior unless told otherwise; None for what the original does.
+
+    Attributes:
+        original_samples: whether the original draws.
+    """
+
+    original_samples: ClassVar[bool]
+
+    def __init__(
+        self,
+        location: Location | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        sample: bool | None = None,
+    ) -> None:
+        super().__init__(location, device, dtype)
+        self.sample = self.original_samples if sample is None else sample
+
+    def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale, before the softplus, each `[B, latent_dim, L]`, of audio `[B, channel, N]`."""
+        raise NotImplementedError
+
+    def encode(
+        self,
+        audio: Tensor,
+        mask: Tensor | None = None,
+        *,
+        sample: bool | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Latents of sound, as `Voco.encode`: mean + std * noise, or the mean.
+
+        Args:
+            audio: float `[batch, samples, channel]` in [-1, 1].
+            mask: bool `[batch, samples]`, as of `Voco.encode`.
+            sample: draw from the posterior, or give its mean; None for what the constructor was told.
+            generator: of the noise, which is drawn as `[batch, latent_dim, frames]`; None for PyTorch's global one.
+
+        Returns:
+            `[batch, encode_length(samples), latent_dim]`, the dtype of the module.
+
+        Raises:
+            InvalidInput: before anything is loaded.
+            WeightsUnavailable, CheckpointError: as `load`.
+        """
+        drawn = self.sample if sample is None else sample
+        return self._encode_with(partial(self._latents, sample=drawn, generator=generator), audio, mask)
+
+    def _latents(self, audio: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
+        mean, scale = self._posterior(audio)
+        return gaussian.draw(mean, scale, generator) if sample else mean
