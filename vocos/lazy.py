@@ -136,14 +136,14 @@ class LazyModule(nn.Module):
                 shapes = {f"{inside}{name}": tensor.shape for name, tensor in empty.state_dict().items()}
                 given = [name for name in shapes if name in state_dict]
                 wrong = [name for name in given if state_dict[name].shape != shapes[name]]
-                if wrong:
-                    error_msgs.append(f"{len(wrong)} tensors of another shape than the config says, such as {wrong[0]}")
-                elif len(given) == len(shapes):
-                    self._install(empty.to_empty(device=self._device or "cpu").to(self._dtype))
-                elif given:
-                    self.load()
-                else:
+                if not given:
                     missing_keys.extend(shapes)
+                elif len(given) < len(shapes):
+                    self.load()
+                elif wrong:
+                    error_msgs.append(f"{len(wrong)} tensors of another shape than the config says, such as {wrong[0]}")
+                else:
+                    self._install(empty.to_empty(device=self._device or "cpu").to(self._dtype))
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )

@@ -136,9 +136,8 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
             raise CheckpointError(f"{path}: {error}") from None
 
     def _empty_network(self, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
-        self._config = self._fitted(self._hyperparameters, shapes)
         with torch.device("meta"):
-            return self._build(self._config)
+            return self._build(self._fitted(self._hyperparameters, shapes))
 
     def _loaded_network(self) -> nn.Module:
         device = self._device or torch.device("cpu")

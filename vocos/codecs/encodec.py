@@ -164,10 +164,10 @@ class Encodec(Voco[EncodecConfig]):
     def _fitted(self, config: EncodecConfig, shapes: dict[str, tuple[int, ...]]) -> EncodecConfig:
         found = ((_STAGE_WEIGHT.search(name), shape) for name, shape in shapes.items())
         convs = {int(match[1]): shape for match, shape in found if match and len(shape) == 3}
-        if 0 not in convs:
+        if len(convs) < 3:  # the first, the last, and one for each stride
             return config
         strides = [convs[n][2] // 2 for n in sorted(convs)[1:-1]]  # their kernels are twice as long
-        return replace(config, n_filters=convs[0][0], ratios=tuple(strides[::-1]))
+        return replace(config, n_filters=convs[min(convs)][0], ratios=tuple(strides[::-1]))
 
     def _build(self, config: EncodecConfig) -> nn.Module:
         product = math.prod(config.ratios)

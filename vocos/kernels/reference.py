@@ -37,10 +37,15 @@ def snake_beta(x: Tensor, log_alpha: Tensor, log_beta: Tensor) -> Tensor:
 
     Source: Lee et al., "BigVGAN", arXiv 2206.04658.
     """
-    return _periodic(x, log_alpha.float().exp(), log_beta.float().exp())
+    return _periodic(x, _wide(log_alpha).exp(), _wide(log_beta).exp())
 
 
 def _periodic(x: Tensor, frequency: Tensor, inverse_amplitude: Tensor) -> Tensor:
-    # The reciprocal is taken in float32: in float16 the epsilon would be zero.
-    amplitude = (inverse_amplitude.float() + SNAKE_EPSILON).reciprocal().to(x.dtype)
+    # In float32 at least: in float16 the epsilon would be zero, and the reciprocal of a small number infinite.
+    limit = torch.finfo(x.dtype).max
+    amplitude = (_wide(inverse_amplitude) + SNAKE_EPSILON).reciprocal().clamp(-limit, limit).to(x.dtype)
     return torch.addcmul(x, amplitude, torch.sin(frequency.to(x.dtype) * x).square())
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

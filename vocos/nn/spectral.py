@@ -43,8 +43,10 @@ class Framing:
         """Why these numbers make no transform, or None."""
         if self.padding not in ("center", "same"):
             return f"padding {self.padding!r} is neither 'center' nor 'same'"
-        if self.n_fft % 2 or self.hop_length > self.n_fft or (self.padding == "same" and self.hop_length % 2):
-            return f"n_fft {self.n_fft} with hop_length {self.hop_length} and padding {self.padding!r}"
+        if self.n_fft % 2 or (self.padding == "same" and self.hop_length % 2):
+            return f"n_fft {self.n_fft} with hop_length {self.hop_length}: padding {self.padding!r} cannot be halved"
+        if 2 * self.hop_length > self.n_fft:
+            return f"hop_length {self.hop_length} is more than half of n_fft {self.n_fft}: frames must overlap"
         return None
 
     @property

@@ -1,0 +1,33 @@
+"""torch.compile: one graph for many lengths, and the numbers of the eager codec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from vocos import Voco
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_decode_is_one_graph_for_many_lengths(small: Voco[Any], loaded: bool) -> None:
+    torch._dynamo.reset()
+    if loaded:
+        small.load()
+    counter = CompileCounterWithBackend("eager")
+    decode = torch.compile(small.decode, backend=counter, fullgraph=True, dynamic=True)
+    for frames in (7, 9, 12, 31):
+        latents = torch.randn(2, frames, small.latent_dim)
+        torch.testing.assert_close(decode(latents), small.decode(latents), atol=1e-4, rtol=1e-4)
+    assert counter.frame_count == 1
+
+
+def test_encode_compiles_where_there_is_no_lstm(small: Voco[Any]) -> None:
+    torch._dynamo.reset()
+    options: dict[str, Any] = {"sample": False} if small.name == "oobleck" else {}
+    encode = torch.compile(small.encode, backend="eager", fullgraph=small.name != "encodec", dynamic=True)
+    for samples in (700, 811, 2000):
+        audio = torch.rand(2, samples, small.channel) - 0.5
+        torch.testing.assert_close(encode(audio, **options), small.encode(audio, **options), atol=1e-3, rtol=1e-4)
