@@ -101,18 +101,18 @@ def length(value: Any) -> int | None:
     return number
 
 
-def count(value: Length, minimum: int, call: str, unit: str) -> Length:
-    """A legal number of samples or frames: an int, or an integer tensor whose elements all are."""
+def count(value: Length, call: str, unit: str) -> Length:
+    """A number of samples or frames: an int, or an integer tensor, each at least 1."""
     if isinstance(value, Tensor):
         if value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool:
             raise InvalidInput(f"{call}: expected an integer tensor, got {value.dtype}")
-        smallest = int(value.min()) if value.numel() else minimum
+        smallest = int(value.min()) if value.numel() else 1
     elif isinstance(value, bool) or not hasattr(value, "__index__"):
         raise InvalidInput(f"{call}: expected an int or an integer tensor, got {value!r}")
     else:
-        smallest = operator.index(value)
-    if smallest < minimum:
-        raise InvalidInput(f"{call}: expected at least {minimum} {unit}, got {smallest}")
+        value = smallest = operator.index(value)
+    if smallest < 1:
+        raise InvalidInput(f"{call}: expected at least 1 of the {unit}, got {smallest}")
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -13,6 +14,19 @@ from vocos import check, rows
 from vocos.errors import UnsupportedOperation
 from vocos.nn.length import Length
 from vocos.pretrained import ConfigT, PretrainedModule
+
+
+class Facts(NamedTuple):
+    """What is true of a codec before it has weights; the properties of `Voco` of these names say what each is."""
+
+    sampling_rate: int
+    channel: int
+    latent_dim: int
+    hop_length: int
+    minimum_samples: int = 1
+    minimum_frames: int = 1
+    n_codebooks: int | None = None
+    codebook_size: int | None = None
 
 
 class Voco(PretrainedModule[ConfigT]):
@@ -35,6 +49,10 @@ class Voco(PretrainedModule[ConfigT]):
 
     # What a codec gives
 
+    def _facts(self, config: ConfigT) -> Facts:
+        """What follows from a config."""
+        raise NotImplementedError
+
     def _encode(self, audio: Tensor) -> Tensor:
         """Latents `[B, latent_dim, L]` of audio `[B, channel, N]`, L = `_frames(N)`."""
         raise NotImplementedError
@@ -44,11 +62,11 @@ class Voco(PretrainedModule[ConfigT]):
         raise NotImplementedError
 
     def _frames(self, samples: Length) -> Length:
-        """Frames of a legal number of samples, in arithmetic that works on integers and on integer tensors."""
+        """Frames of a number of samples, 1 or more, in arithmetic that works on integers and on integer tensors."""
         raise NotImplementedError
 
     def _samples(self, frames: Length) -> Length:
-        """Samples of a legal number of frames, in arithmetic that works on integers and on integer tensors."""
+        """Samples of a number of frames, 1 or more, in arithmetic that works on integers and on integer tensors."""
         raise NotImplementedError
 
     def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
@@ -64,32 +82,32 @@ class Voco(PretrainedModule[ConfigT]):
     @property
     def sampling_rate(self) -> int:
         """Of the audio, in Hz."""
-        raise NotImplementedError
+        return self._facts(self._hyperparameters).sampling_rate
 
     @property
     def channel(self) -> int:
         """Audio channels: 1 or 2."""
-        raise NotImplementedError
+        return self._facts(self._hyperparameters).channel
 
     @property
     def latent_dim(self) -> int:
         """Size of the last axis of latents."""
-        raise NotImplementedError
+        return self._facts(self._hyperparameters).latent_dim
 
     @property
     def hop_length(self) -> int:
         """Audio samples per latent frame."""
-        raise NotImplementedError
+        return self._facts(self._hyperparameters).hop_length
 
     @property
     def minimum_samples(self) -> int:
         """The fewest samples that `encode` takes."""
-        return 1
+        return self._facts(self._hyperparameters).minimum_samples
 
     @property
     def minimum_frames(self) -> int:
         """The fewest frames that `decode` takes."""
-        return 1
+        return self._facts(self._hyperparameters).minimum_frames
 
     @property
     def frame_rate(self) -> float:
@@ -99,12 +117,12 @@ class Voco(PretrainedModule[ConfigT]):
     @property
     def n_codebooks(self) -> int | None:
         """Codebooks of the quantiser; None for a codec without codes."""
-        return None
+        return self._facts(self._hyperparameters).n_codebooks
 
     @property
     def codebook_size(self) -> int | None:
         """Entries of each codebook; None for a codec without codes."""
-        return None
+        return self._facts(self._hyperparameters).codebook_size
 
     @property
     def bits_per_second(self) -> float | None:
@@ -191,12 +209,22 @@ class Voco(PretrainedModule[ConfigT]):
     # Lengths and masks
 
     def encode_length(self, n: Length) -> Length:
-        """Frames that `encode` returns for n samples: of an int, or elementwise of an integer tensor."""
-        return self._frames(check.count(n, self.minimum_samples, "encode_length", "samples"))
+        """Frames that `encode` returns for n samples: of an int, or elementwise of an integer tensor.
+
+        A clip shorter than `encode` takes alone has as many as it has of its own in a longer, padded row.
+
+        Raises:
+            InvalidInput: if a number is less than 1.
+        """
+        return self._frames(check.count(n, "encode_length", "samples"))
 
     def decode_length(self, n: Length) -> Length:
-        """Samples that `decode` returns for n frames: of an int, or elementwise of an integer tensor."""
-        return self._samples(check.count(n, self.minimum_frames, "decode_length", "frames"))
+        """Samples that `decode` returns for n frames: of an int, or elementwise of an integer tensor.
+
+        Raises:
+            InvalidInput: if a number is less than 1.
+        """
+        return self._samples(check.count(n, "decode_length", "frames"))
 
     def encode_mask(self, mask: Tensor) -> Tensor:
         """Which frames are real: bool `[batch, samples]` -> bool `[batch, encode_length(samples)]`.

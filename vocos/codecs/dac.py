@@ -21,7 +21,7 @@ from vocos.nn.blocks import Decoder, Encoder
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
 from vocos.nn.quantize import FactorizedRVQ
-from vocos.voco import Voco
+from vocos.voco import Facts, Voco
 
 
 @dataclass(frozen=True)
@@ -115,27 +115,15 @@ class Dac(Voco[DacConfig]):
     stem = "dac"
     formats = (Format("descript", marker="encoder.block.0", modules=descript_names),)
 
-    channel = 1
-
-    @property
-    def sampling_rate(self) -> int:
-        return self._hyperparameters.sample_rate
-
-    @property
-    def latent_dim(self) -> int:
-        return self._hyperparameters.latent_dim
-
-    @property
-    def hop_length(self) -> int:
-        return math.prod(self._hyperparameters.encoder_rates)
-
-    @property
-    def n_codebooks(self) -> int:
-        return self._hyperparameters.n_codebooks
-
-    @property
-    def codebook_size(self) -> int:
-        return self._hyperparameters.codebook_size
+    def _facts(self, config: DacConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sample_rate,
+            channel=1,
+            latent_dim=config.latent_dim,
+            hop_length=math.prod(config.encoder_rates),
+            n_codebooks=config.n_codebooks,
+            codebook_size=config.codebook_size,
+        )
 
     def _build(self, config: DacConfig) -> nn.Module:
         return DacNetwork(config)

@@ -20,6 +20,9 @@ from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderB
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div
 from vocos.variational import VariationalVoco
+from vocos.voco import Facts
+
+CHANNEL = 2  # stereo, each channel coded alone
 
 
 @dataclass(frozen=True)
@@ -159,31 +162,25 @@ class DacVae(VariationalVoco[DacVaeConfig]):
     original_samples = False
     formats = (Format("original", marker="encoder.fc_mean", modules=original_names),)
 
-    channel = 2
-
-    @property
-    def sampling_rate(self) -> int:
-        return self._hyperparameters.sample_rate
-
-    @property
-    def latent_dim(self) -> int:
-        return self.channel * self._hyperparameters.latent_dim
-
-    @property
-    def hop_length(self) -> int:
-        return math.prod(self._hyperparameters.encoder_rates)
+    def _facts(self, config: DacVaeConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sample_rate,
+            channel=CHANNEL,
+            latent_dim=CHANNEL * config.latent_dim,
+            hop_length=math.prod(config.encoder_rates),
+        )
 
     def _build(self, config: DacVaeConfig) -> nn.Module:
         return DacVaeNetwork(config)
 
     def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         mono = rearrange(pad_to_multiple(audio, self.hop_length), "b c n -> (b c) 1 n").to(self.dtype)
-        heads = rearrange(self.network.encoder(mono), "(b c) (two d) l -> two b (c d) l", c=self.channel, two=2)
+        heads = rearrange(self.network.encoder(mono), "(b c) (two d) l -> two b (c d) l", c=CHANNEL, two=2)
         return heads[0], heads[1]
 
     def _decode(self, latents: Tensor, length: int) -> Tensor:
-        mono = rearrange(latents, "b (c d) l -> (b c) d l", c=self.channel).to(self.dtype)
-        return rearrange(self.network.decoder(mono), "(b c) 1 n -> b c n", c=self.channel)
+        mono = rearrange(latents, "b (c d) l -> (b c) d l", c=CHANNEL).to(self.dtype)
+        return rearrange(self.network.decoder(mono), "(b c) 1 n -> b c n", c=CHANNEL)
 
     def _frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)

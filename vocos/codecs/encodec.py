@@ -23,7 +23,7 @@ from vocos.nn.length import Length, ceil_div
 from vocos.nn.seanet import SEANetEncoder
 from vocos.nn.spectral import Framing, hann_window
 from vocos.nn.vocoder import Backbone, FourierHead
-from vocos.voco import Voco
+from vocos.voco import Facts, Voco
 
 ENCODEC = "feature_extractor.encodec."  # where public files keep the EnCodec model
 # A convolution of the encoder outside its residual units, under our names or theirs.
@@ -123,8 +123,6 @@ class Encodec(Voco[EncodecConfig]):
         ),
     )
 
-    channel = 1
-
     def __init__(
         self,
         location: Location | None = None,
@@ -137,22 +135,6 @@ class Encodec(Voco[EncodecConfig]):
         self.bandwidth = bandwidth
         if self._config is not None:
             self._condition(self._config)
-
-    @property
-    def sampling_rate(self) -> int:
-        return self._hyperparameters.sample_rate
-
-    @property
-    def latent_dim(self) -> int:
-        return self._hyperparameters.input_channels
-
-    @property
-    def hop_length(self) -> int:
-        return self._hyperparameters.hop_length
-
-    @property
-    def minimum_frames(self) -> int:
-        return self._hyperparameters.synthesis.minimum_frames
 
     def _condition(self, config: EncodecConfig) -> int:
         """Row of the AdaLayerNorm tables."""
@@ -168,6 +150,15 @@ class Encodec(Voco[EncodecConfig]):
             return config
         strides = [convs[n][2] // 2 for n in sorted(convs)[1:-1]]  # their kernels are twice as long
         return replace(config, n_filters=convs[min(convs)][0], ratios=tuple(strides[::-1]))
+
+    def _facts(self, config: EncodecConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sample_rate,
+            channel=1,
+            latent_dim=config.input_channels,
+            hop_length=config.hop_length,
+            minimum_frames=config.synthesis.minimum_frames,
+        )
 
     def _build(self, config: EncodecConfig) -> nn.Module:
         product = math.prod(config.ratios)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vocos.config import Config
 from vocos.nn.length import Length
 from vocos.nn.spectral import Framing, InverseSTFT, LogMel, stft
-from vocos.voco import Voco
+from vocos.voco import Facts, Voco
 
 MOMENTUM = 0.99  # of the phase search, as Perraudin et al. recommend
 TINY = 1e-9  # keeps divisions finite; magnitudes below it are inaudible
@@ -96,27 +96,15 @@ class GriffinLim(Voco[GriffinLimConfig]):
 
     config_type = GriffinLimConfig
 
-    channel = 1
-
-    @property
-    def sampling_rate(self) -> int:
-        return self._hyperparameters.sample_rate
-
-    @property
-    def latent_dim(self) -> int:
-        return self._hyperparameters.n_mels
-
-    @property
-    def hop_length(self) -> int:
-        return self._hyperparameters.hop_length
-
-    @property
-    def minimum_samples(self) -> int:
-        return self._hyperparameters.framing.minimum_samples
-
-    @property
-    def minimum_frames(self) -> int:
-        return self._hyperparameters.n_fft // 2 // self.hop_length + 1  # the phase search reflects half a frame
+    def _facts(self, config: GriffinLimConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sample_rate,
+            channel=1,
+            latent_dim=config.n_mels,
+            hop_length=config.hop_length,
+            minimum_samples=config.framing.minimum_samples,
+            minimum_frames=config.n_fft // 2 // config.hop_length + 1,  # the phase search reflects half a frame
+        )
 
     def _build(self, config: GriffinLimConfig) -> nn.Module:
         return GriffinLimNetwork(config)

@@ -19,7 +19,7 @@ from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.length import Length
 from vocos.nn.spectral import Framing, LogMel, hann_window, mel_filters
 from vocos.nn.vocoder import Backbone, FourierHead
-from vocos.voco import Voco
+from vocos.voco import Facts, Voco
 
 
 @dataclass(frozen=True)
@@ -93,27 +93,15 @@ class Mel(Voco[MelConfig]):
     stem = "mel"
     formats = (Format("vocos", marker="backbone.embed", constants=constants),)
 
-    channel = 1
-
-    @property
-    def sampling_rate(self) -> int:
-        return self._hyperparameters.sample_rate
-
-    @property
-    def latent_dim(self) -> int:
-        return self._hyperparameters.n_mels
-
-    @property
-    def hop_length(self) -> int:
-        return self._hyperparameters.hop_length
-
-    @property
-    def minimum_samples(self) -> int:
-        return self._hyperparameters.analysis.minimum_samples
-
-    @property
-    def minimum_frames(self) -> int:
-        return self._hyperparameters.synthesis.minimum_frames
+    def _facts(self, config: MelConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sample_rate,
+            channel=1,
+            latent_dim=config.n_mels,
+            hop_length=config.hop_length,
+            minimum_samples=config.analysis.minimum_samples,
+            minimum_frames=config.synthesis.minimum_frames,
+        )
 
     def _build(self, config: MelConfig) -> nn.Module:
         return MelNetwork(config)

@@ -19,6 +19,7 @@ from vocos.nn.blocks import Decoder, Encoder, SnakeBeta
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
 from vocos.variational import VariationalVoco
+from vocos.voco import Facts
 
 
 @dataclass(frozen=True)
@@ -100,21 +101,13 @@ class Oobleck(VariationalVoco[OobleckConfig]):
     original_samples = True
     formats = (Format("diffusers", marker="encoder.conv1", modules=diffusers_names),)
 
-    @property
-    def sampling_rate(self) -> int:
-        return self._hyperparameters.sampling_rate
-
-    @property
-    def channel(self) -> int:
-        return self._hyperparameters.audio_channels
-
-    @property
-    def latent_dim(self) -> int:
-        return self._hyperparameters.decoder_input_channels
-
-    @property
-    def hop_length(self) -> int:
-        return math.prod(self._hyperparameters.downsampling_ratios)
+    def _facts(self, config: OobleckConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sampling_rate,
+            channel=config.audio_channels,
+            latent_dim=config.decoder_input_channels,
+            hop_length=math.prod(config.downsampling_ratios),
+        )
 
     def _build(self, config: OobleckConfig) -> nn.Module:
         return OobleckNetwork(config)

@@ -11,6 +11,7 @@ from vocos import Voco
 from vocos.config import Config
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div
+from vocos.voco import Facts
 
 
 @dataclass(frozen=True)
@@ -21,19 +22,9 @@ class BlocksConfig(Config):
 
 class Blocks(Voco[BlocksConfig]):
     config_type = BlocksConfig
-    channel = 1
 
-    @property
-    def sampling_rate(self) -> int:
-        return self._hyperparameters.sampling_rate
-
-    @property
-    def latent_dim(self) -> int:
-        return self._hyperparameters.block
-
-    @property
-    def hop_length(self) -> int:
-        return self._hyperparameters.block
+    def _facts(self, config: BlocksConfig) -> Facts:
+        return Facts(config.sampling_rate, channel=1, latent_dim=config.block, hop_length=config.block)
 
     def _build(self, config: BlocksConfig) -> nn.Module:
         return nn.Identity()
