@@ -37,6 +37,8 @@ class TestMel(SmallContract):
 
 
 class TestGriffinLim(TestMel):
+    tolerance = 1e-2  # the phase search magnifies rounding; where matrix products do not round differently, it is exact
+
     def make(self) -> Voco[Any]:
         return get_voco("griffinlim")
 

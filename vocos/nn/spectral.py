@@ -174,7 +174,7 @@ class InverseSTFT(Float32Module):
             `[B, samples]`: `length` of them, or fewer if the frames do not reach so far.
         """
         hop, start = self.framing.hop_length, self.framing.pad
-        frames = torch.fft.irfft(spectrum, n=self.framing.n_fft, dim=-1) * self.window
+        frames = torch.fft.irfft(spectrum, dim=-1) * self.window
         envelope = _overlap_add(self.window.square().expand(1, frames.shape[1], -1), hop)
         samples = self.framing.samples(frames.shape[1])
         if length is not None:
