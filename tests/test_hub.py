@@ -166,6 +166,14 @@ class TestLocalPlaces:
         monkeypatch.chdir(tmp_path)
         assert voco.load().is_loaded
 
+    def test_folder_of_the_name_of_the_default_repository_is_not_taken_for_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / DEFAULT_REPOSITORY).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(WeightsUnavailable, match="is not in the cache and the Hub was not reached"):
+            get_voco("mel").load()
+
     @pytest.mark.parametrize("place", ["absent", "./absent", "a/b/c", "org/absent.safetensors", "~/absent-9"])
     def test_missing_path_is_refused_at_once(self, place: str) -> None:
         with pytest.raises(WeightsUnavailable, match=r"there is no file or folder .*absent|a/b/c"):

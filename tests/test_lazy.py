@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import json
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -87,6 +89,24 @@ def test_default_checkpoint_is_neither_read_nor_fetched_for_facts(name: str) -> 
     for operation in LOADS_NOTHING.values():
         operation(voco)
     assert not voco.is_loaded
+
+
+@pytest.mark.parametrize("weights", [None, "org/name"])
+def test_repr_and_facts_touch_no_disk(weights: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    voco = get_voco("oobleck", weights=weights)
+
+    def touched(*arguments: object, **keywords: object) -> None:
+        raise AssertionError(f"touched the disk: {arguments}")
+
+    for module, name in ((os, "stat"), (os, "lstat"), (os, "open"), (builtins, "open")):
+        monkeypatch.setattr(module, name, touched)
+    text = repr(voco)
+    copies = [copy.deepcopy(voco)]
+    facts = [] if weights else [operation(voco) for name, operation in LOADS_NOTHING.items() if name != "bad input"]
+    monkeypatch.undo()
+    assert "is_loaded=False" in text
+    assert copies
+    assert weights or len(facts) > 10
 
 
 def test_load_returns_the_codec(small: Voco[Any]) -> None:

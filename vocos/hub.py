@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,7 @@ class Location:
         token: for the Hub; kept out of `repr`, so that it reaches no log.
         cache_dir: of the Hub's client.
         local_files_only: make no request.
+        is_known: `weights` is a repository of ours, whatever folders there are.
     """
 
     weights: str | None = None
@@ -53,15 +55,16 @@ class Location:
     token: str | bool | None = field(default=None, repr=False)
     cache_dir: str | None = None
     local_files_only: bool = False
+    is_known: bool = False
 
-    @property
+    @functools.cached_property
     def path(self) -> Path | None:
-        """The local folder or file, None for a Hub repository."""
+        """The local folder or file, None for a Hub repository. The first use decides which it is, for good."""
         if self.weights is None:
             return None
-        path = Path(self.weights).expanduser()
+        path = Path(self.weights).expanduser().absolute()
         is_repository = _REPOSITORY_ID.fullmatch(self.weights) and not self.weights.endswith(_FILE_ENDINGS)
-        if is_repository and not path.exists():
+        if self.is_known or (is_repository and not path.exists()):
             return None
         return path / self.subfolder if self.subfolder else path
 
@@ -70,10 +73,6 @@ class Location:
             return str(self.path)
         place = f"{self.weights}/{self.subfolder}" if self.subfolder else str(self.weights)
         return f"{place}@{self.revision}" if self.revision else place
-
-    def absolute(self) -> Location:
-        """The same place, whatever the working directory becomes and whatever folders appear in it."""
-        return self if self.path is None else replace(self, weights=str(self.path.absolute()), subfolder=None)
 
 
 def find(location: Location, *names: str) -> Path | None:

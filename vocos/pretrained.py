@@ -114,10 +114,10 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
                 raise InvalidInput(f"{self.name} has no weights; leave weights={self._location.weights!r} out")
             return True
         if weights := self._location.weights or self.default.replacement():
-            self._location = replace(self._location, weights=weights).absolute()
+            self._location = replace(self._location, weights=weights)
             return False
         revision = self._location.revision or self.default.revision
-        self._location = replace(self._location, weights=self.default.repository, revision=revision)
+        self._location = replace(self._location, weights=self.default.repository, revision=revision, is_known=True)
         return True
 
     def _read_config(self) -> ConfigT:
