@@ -157,6 +157,8 @@ def test_codec_without_codes_names_one_that_has_them() -> None:
         ),
         ({"name": "mel", "device": "gpu"}, InvalidInput, "expected device as 'cpu', 'cuda', 'cuda:1'..., got 'gpu'"),
         ({"name": "encodec", "bandwidth": 5}, InvalidInput, "expected bandwidth as one of 1.5, 3, 6, 12 kbps, got 5"),
+        ({"name": "mel", "weights": ""}, InvalidInput, "weights is empty; leave it out for the default checkpoint"),
+        ({"name": "oobleck", "sample": "no"}, InvalidInput, "oobleck: expected sample as True or False, got 'no'"),
         ({"name": "griffinlim", "weights": "x/y"}, InvalidInput, "griffinlim has no weights; leave weights='x/y' out"),
     ],
 )

@@ -107,6 +107,8 @@ def get_voco(
     if unknown := sorted(options.keys() - set(known)):
         has = f"it has {', '.join(known)}" if known else "it has none"
         raise TypeError(f"get_voco: {name} has no option {', '.join(map(repr, unknown))}; {has}")
+    if weights is not None and not str(weights):
+        raise InvalidInput("get_voco: weights is empty; leave it out for the default checkpoint")
     location = Location(
         weights=None if weights is None else os.fspath(weights),
         subfolder=subfolder,

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from vocos.errors import InvalidInput
 from vocos.hub import Location
 from vocos.nn import gaussian
 from vocos.pretrained import ConfigT
@@ -36,6 +37,8 @@ class VariationalVoco(Voco[ConfigT]):
         sample: bool | None = None,
     ) -> None:
         super().__init__(location, device, dtype)
+        if sample not in (None, True, False):
+            raise InvalidInput(f"{self.name}: expected sample as True or False, got {sample!r}")
         self.sample = self.original_samples if sample is None else sample
 
     def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
