@@ -111,11 +111,11 @@ class TestConfig:
     @pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "\x00", "[" * 100_000])
     def test_not_an_object(self, text: str, folder: Path) -> None:
         (folder / "oobleck.json").write_text(text)
-        self.refused(folder, "not a readable JSON config|expected a JSON object")
+        self.refused(folder, "not a readable config|expected a mapping of names to values")
 
     def test_not_text(self, folder: Path) -> None:
         (folder / "oobleck.json").write_bytes(b"\xff\xfe\x00")
-        self.refused(folder, "not a readable JSON config")
+        self.refused(folder, "not a readable config")
 
     def test_too_large(self, folder: Path) -> None:
         (folder / "oobleck.json").write_text("{" + " " * MAX_CONFIG_BYTES + "}")

@@ -16,7 +16,7 @@ PACKAGE = Path(vocos.__file__).parent
 # Imports point from a later layer to an earlier one; modules of one layer do not import each other.
 LAYERS = [
     ["errors"],
-    ["atomic", "config", "hub", "kernels"],
+    ["atomic", "config", "hub", "kernels", "tensors"],
     ["nn", "checkpoint"],
     ["check", "lazy", "rows"],
     ["pretrained"],
@@ -30,7 +30,13 @@ LAYERS = [
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
-OWNERS = {"huggingface_hub": "hub", "soundfile": "audio", "soxr": "audio", "safetensors": "checkpoint latents"}
+OWNERS = {
+    "huggingface_hub": "hub",
+    "soundfile": "audio",
+    "soxr": "audio",
+    "safetensors": "tensors checkpoint latents",
+    "yaml": "checkpoint",
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import safetensors
 import torch
+import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vocos import __version__
 from vocos.atomic import replacing
 from vocos.errors import CheckpointError
+from vocos.tensors import Section, TensorFile
 
 MAX_CONFIG_BYTES = 1 << 20  # the public ones have a few kilobytes
 SHOWN = 3  # names of each kind in a message
@@ -37,36 +37,41 @@ class Format(Generic[ConfigT]):
     Attributes:
         name: for messages.
         marker: path of a module whose weight tells this format from the others.
-        modules: path of each module that holds tensors under another name there, ours -> theirs, for a config.
+        prefixes: what may stand before every name; what is under none of them is left alone.
+        modules: path of each module or tensor that has another name there, ours -> theirs, for a config.
         unused: beginnings of the names that such a file may hold and the network does without.
         constants: names of tensors that are computed here; they must have the values computed.
     """
 
     name: str
     marker: str
+    prefixes: tuple[str, ...] = ("",)
     modules: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
     unused: tuple[str, ...] = ()
     constants: Callable[[ConfigT], Mapping[str, Tensor]] = lambda config: {}
 
+
+_WEIGHT_LEAVES = ("weight", *(direction for _, direction in _WEIGHT_NORM))
 
 OWN_FORMAT: Format[Any] = Format("vocos", marker="")
 OWN_MARK = "vocos"  # key in the metadata of the files that `Voco.save` writes
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The mapping in a JSON or YAML file.
 
     Raises:
-        CheckpointError: if the file is not a JSON object of reasonable size.
+        CheckpointError: if the file is not a mapping of reasonable size.
     """
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes are too many for a config")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a readable JSON config: {error}") from error
+        text = path.read_text(encoding="utf-8")
+        data = yaml.safe_load(text) if path.suffix in (".yaml", ".yml") else json.loads(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path}: not a readable config: {error}") from error
     if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, got a {type(data).__name__}")
+        raise CheckpointError(f"{path}: expected a mapping of names to values, got a {type(data).__name__}")
     return data
 
 
@@ -88,55 +93,19 @@ def component(config: Mapping[str, Any], part: str, class_name: str) -> Mapping[
     return arguments
 
 
-class TensorFile:
-    """A safetensors file, mapped into memory while a tensor is read from it.
-
-    Attributes:
-        path: of the file.
-        shapes: of every tensor, by name.
-        metadata: strings that the writer attached.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with self._open() as file:
-            self.metadata: dict[str, str] = file.metadata() or {}
-            self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a dict
-
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        try:
-            with safetensors.safe_open(str(self.path), framework="pt", device="cpu") as file:
-                yield file
-        except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{self.path}: not a complete safetensors file ({error}); download or copy it again"
-            ) from error
-
-    def read(self, name: str) -> Tensor:
-        """One floating-point tensor, a view of the mapped file.
-
-        The mapping is made anew for each tensor, so that the pages of those already copied or folded are given back.
-        """
-        with self._open() as file:
-            tensor: Tensor = file.get_tensor(name)
-        if not tensor.is_floating_point():
-            raise CheckpointError(f"{self.path}: {name} holds {tensor.dtype}, expected floating-point numbers")
-        return tensor
-
-
-def recognise(file: TensorFile, formats: tuple[Format[ConfigT], ...], codec: str) -> Format[ConfigT]:
-    """The format of a file.
+def recognise(file: TensorFile, formats: tuple[Format[ConfigT], ...], codec: str) -> tuple[Format[ConfigT], TensorFile]:
+    """The format of a file, and the part of the file that is in it.
 
     Raises:
         CheckpointError: if it is none of these.
     """
     if OWN_MARK in file.metadata:
-        return OWN_FORMAT
+        return OWN_FORMAT, file
     for known in formats:
-        if any(f"{known.marker}.{leaf}" in file.shapes for leaf in ("weight", _WEIGHT_NORM[0][1], _WEIGHT_NORM[1][1])):
-            return known
-    wanted = " or ".join(f"{known.marker}.weight ({known.name})" for known in formats)
+        for prefix in known.prefixes:
+            if any(f"{prefix}{known.marker}.{leaf}" in file.shapes for leaf in _WEIGHT_LEAVES):
+                return known, Section(file, prefix) if prefix else file
+    wanted = " or ".join(dict.fromkeys(f"{known.marker}.weight ({known.name})" for known in formats))
     some = ", ".join(list(file.shapes)[:SHOWN])
     raise CheckpointError(
         f"{file.path}: not a checkpoint of {codec}: none of its {len(file.shapes)} tensors ({some}, ...) is {wanted}"
@@ -162,7 +131,7 @@ def fill(
     parts = {}
     for name in network.state_dict():
         module, _, leaf = name.rpartition(".")
-        parts[name] = _stored_as(f"{modules.get(module, module)}.{leaf}", file)
+        parts[name] = _stored_as(modules.get(name) or f"{modules.get(module, module)}.{leaf}", file)
     constants = known.constants(config)
     _check_names(network, file, known, parts, constants)
     for name, expected in constants.items():
@@ -171,7 +140,8 @@ def fill(
     for name, stored in parts.items():
         module, _, leaf = name.rpartition(".")
         tensor = _fold(*(file.read(part) for part in stored)).to(**options)
-        setattr(network.get_submodule(module), leaf, nn.Parameter(tensor, requires_grad=False))
+        shape = network.get_parameter(name).shape
+        setattr(network.get_submodule(module), leaf, nn.Parameter(tensor.reshape(shape), requires_grad=False))
 
 
 def _stored_as(name: str, file: TensorFile) -> tuple[str, ...]:
@@ -212,7 +182,7 @@ def _check_names(
         for part, wanted in zip(parts[name], expected, strict=True):
             if part not in file.shapes:
                 missing.append(part)
-            elif file.shapes[part] != wanted:
+            elif file.shapes[part] != wanted and not _is_flat(part, file.shapes[part], wanted):
                 misshapen.append(f"{part} {list(file.shapes[part])} instead of {list(wanted)}")
     for name, constant in constants.items():
         if name in file.shapes and file.shapes[name] != tuple(constant.shape):
@@ -226,6 +196,11 @@ def _check_names(
     ]
     if problems:
         raise CheckpointError(f"{file.path}: does not fit the config ({known.name} names): {'; '.join(problems)}")
+
+
+def _is_flat(name: str, stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether these are the parameters of a snake, `[C]` in place of `[1, C, 1]`."""
+    return name.endswith((".alpha", ".beta")) and wanted == (1, *stored, 1)
 
 
 def save(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:

@@ -16,6 +16,10 @@ _REPOSITORY_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILE_ENDINGS = (".safetensors", ".json", ".pt", ".pth", ".bin", ".ckpt", ".th")
 
 
+# Pairs of config and weights, as files in a folder or repository, the likelier first; the config may be inside.
+Layouts = tuple[tuple[str | None, str], ...]
+
+
 @dataclass(frozen=True)
 class Source:
     """A public checkpoint and what is known about it.
@@ -110,19 +114,19 @@ def _find_on_hub(location: Location, names: tuple[str, ...]) -> Path | None:
     return None
 
 
-def find_config(location: Location, stem: str) -> Path | None:
+def find_config(location: Location, layouts: Layouts) -> Path | None:
     """Path of the config of the weights at a place, None if the weights come without one.
 
-    The layouts known are `<stem>.json` + `<stem>.safetensors`, then `config.json` + `model.safetensors`; beside a
-    single file of weights, the JSON of its name or `config.json`.
+    Beside a single file of weights it is the JSON of its name, or the first that one of the layouts names.
     """
     path = location.path
+    names = list(dict.fromkeys(config for config, _ in layouts if config))
     if path is not None and path.is_file():
-        return find(Location(str(path.parent)), f"{path.stem}.json", "config.json")
-    return find(location, f"{stem}.json", "config.json")
+        return find(Location(str(path.parent)), f"{path.stem}.json", *names)
+    return find(location, *names)
 
 
-def find_weights(location: Location, stem: str, config_file: str | None = None) -> Path:
+def find_weights(location: Location, layouts: Layouts, config: Path | None = None) -> Path:
     """Path of the file of weights at a place, of the layout whose config `find_config` found, if it found one.
 
     Raises:
@@ -131,12 +135,11 @@ def find_weights(location: Location, stem: str, config_file: str | None = None) 
     path = location.path
     if path is not None and path.is_file():
         return path
-    names = [f"{stem}.safetensors", "model.safetensors"]
-    if config_file == "config.json":
-        names.reverse()
+    fitting = [weights for name, weights in layouts if name and config and config.as_posix().endswith(f"/{name}")]
+    names = dict.fromkeys([*fitting, *(weights for _, weights in layouts)])
     found = find(location, *names)
     if found is None:
-        raise WeightsUnavailable(f"weights: {location} has neither {names[0]!r} nor {names[1]!r}")
+        raise WeightsUnavailable(f"weights: {location} has none of {', '.join(names)}")
     return found
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vocos import __version__
 from vocos.atomic import replacing
-from vocos.checkpoint import TensorFile
 from vocos.errors import CheckpointError
+from vocos.tensors import open_tensors
 from vocos.voco import Voco
 
 TENSOR = "latents"
@@ -54,7 +54,7 @@ def read(path: Path) -> tuple[Tensor, Origin]:
     Raises:
         CheckpointError: if the file is damaged, or was not written by `write`.
     """
-    file = TensorFile(path)
+    file = open_tensors(path)
     try:
         origin = Origin(
             voco=file.metadata["voco"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,8 +16,10 @@ from vocos.config import Config
 from vocos.errors import CheckpointError, InvalidInput
 from vocos.hub import Location, Source
 from vocos.lazy import LazyModule
+from vocos.tensors import open_tensors
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+OWN_LAYOUT = ("config.json", "model.safetensors")  # what `save` writes
 
 
 class PretrainedModule(LazyModule, Generic[ConfigT]):
@@ -34,13 +37,13 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         name: for messages.
         config_type: dataclass of the hyperparameters; its defaults describe the default checkpoint.
         default: the default checkpoint; None for a codec that has no weights.
-        stem: the weights are in `<stem>.json` and `<stem>.safetensors`, or in what `save` writes.
+        layouts: names of the files of config and weights, besides what `save` writes.
         formats: of the checkpoints that can be read, besides what `save` writes.
     """
 
     config_type: ClassVar[type[Config]]
     default: ClassVar[Source | None] = None
-    stem: ClassVar[str] = "model"
+    layouts: ClassVar[hub.Layouts] = ()
     formats: ClassVar[tuple[checkpoint.Format[Any], ...]] = ()
 
     def __init__(
@@ -54,7 +57,7 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         self._location = location or Location()
         self._license: str | None = None
         self._config: ConfigT | None = None
-        self._config_file: str | None = None
+        self._config_file: Path | None = None
         self._is_built_in = self._settle_location()
         if self._is_built_in:
             self._config = self.config_type()  # type: ignore[assignment]
@@ -68,7 +71,7 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         """The network of a config. It is made on the meta device: no value may be computed for its parameters."""
         raise NotImplementedError
 
-    def _fitted(self, config: ConfigT, shapes: dict[str, tuple[int, ...]]) -> ConfigT:
+    def _fitted(self, config: ConfigT, shapes: Mapping[str, tuple[int, ...]]) -> ConfigT:
         """The config completed with what only the shapes of the tensors tell, ours or a file's; usually nothing."""
         return config
 
@@ -121,19 +124,26 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         return True
 
     def _read_config(self) -> ConfigT:
-        """The config beside the weights; the defaults if they come without one."""
-        path = hub.find_config(self._location, self.stem)
-        if path is None:
-            hub.find_weights(self._location, self.stem)  # says so if the place holds nothing at all
-            return self.config_type()  # type: ignore[return-value]
-        self._config_file = path.name
-        data = checkpoint.read_config(path)
+        """The config beside the weights, or the one in their file; the defaults if they come without."""
+        path = self._config_file = hub.find_config(self._location, self._all_layouts)
+        data: Mapping[str, Any] | None
+        if path is not None:
+            data = checkpoint.read_config(path)
+        else:
+            path = hub.find_weights(self._location, self._all_layouts)
+            data = open_tensors(path).config
+            if data is None:
+                return self.config_type()  # type: ignore[return-value]
         if isinstance(data.get("license"), str):
             self._license = data["license"]
         try:
             return self.config_type.parse(data)  # type: ignore[return-value]
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
+
+    @property
+    def _all_layouts(self) -> hub.Layouts:
+        return (*self.layouts, OWN_LAYOUT)
 
     def _empty_network(self, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         with torch.device("meta"):
@@ -145,11 +155,11 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
             with torch.device("cpu"):
                 return self._build(self._hyperparameters).to(device, self._dtype)
         config = self._read_config() if self._is_built_in else self._hyperparameters
-        file = checkpoint.TensorFile(hub.find_weights(self._location, self.stem, self._config_file))
+        path = hub.find_weights(self._location, self._all_layouts, self._config_file)
+        known, file = checkpoint.recognise(open_tensors(path), self.formats, self.name)
         config = self._fitted(config, file.shapes)
         with torch.device("meta"):
             network = self._build(config)
-        known = checkpoint.recognise(file, self.formats, self.name)
         checkpoint.fill(network, file, known, config, {"device": device, "dtype": self._dtype or torch.float32})
         self._adopt(config)
         return network.to(device)  # the constants; the weights are there already

@@ -112,7 +112,7 @@ class Dac(Voco[DacConfig]):
 
     config_type = DacConfig
     default = Source(DEFAULT_REPOSITORY)
-    stem = "dac"
+    layouts = (("dac.json", "dac.safetensors"),)
     formats = (Format("descript", marker="encoder.block.0", modules=descript_names),)
 
     def _facts(self, config: DacConfig) -> Facts:

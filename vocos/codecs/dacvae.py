@@ -158,7 +158,7 @@ class DacVae(VariationalVoco[DacVaeConfig]):
 
     config_type = DacVaeConfig
     default = Source(DEFAULT_REPOSITORY)
-    stem = "dac-vae-small"
+    layouts = (("dac-vae-small.json", "dac-vae-small.safetensors"),)
     original_samples = False
     formats = (Format("original", marker="encoder.fc_mean", modules=original_names),)
 

@@ -112,7 +112,7 @@ class Encodec(Voco[EncodecConfig]):
 
     config_type = EncodecConfig
     default = Source(DEFAULT_REPOSITORY)
-    stem = "encodec"
+    layouts = (("encodec.json", "encodec.safetensors"),)
     formats = (
         Format(
             "original",
@@ -143,7 +143,7 @@ class Encodec(Voco[EncodecConfig]):
             raise InvalidInput(f"encodec: expected bandwidth as one of {choices} kbps, got {self.bandwidth!r}")
         return config.bandwidths.index(self.bandwidth)
 
-    def _fitted(self, config: EncodecConfig, shapes: dict[str, tuple[int, ...]]) -> EncodecConfig:
+    def _fitted(self, config: EncodecConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecConfig:
         found = ((_STAGE_WEIGHT.search(name), shape) for name, shape in shapes.items())
         convs = {int(match[1]): shape for match, shape in found if match and len(shape) == 3}
         if len(convs) < 3:  # the first, the last, and one for each stride

@@ -90,7 +90,7 @@ class Mel(Voco[MelConfig]):
 
     config_type = MelConfig
     default = Source(DEFAULT_REPOSITORY)
-    stem = "mel"
+    layouts = (("mel.json", "mel.safetensors"),)
     formats = (Format("vocos", marker="backbone.embed", constants=constants),)
 
     def _facts(self, config: MelConfig) -> Facts:

@@ -97,7 +97,7 @@ class Oobleck(VariationalVoco[OobleckConfig]):
 
     config_type = OobleckConfig
     default = Source(DEFAULT_REPOSITORY)
-    stem = "oobleck"
+    layouts = (("oobleck.json", "oobleck.safetensors"),)
     original_samples = True
     formats = (Format("diffusers", marker="encoder.conv1", modules=diffusers_names),)
 
