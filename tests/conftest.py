@@ -15,6 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches the internet; those of the
 import numpy as np
 import pytest
 import torch
+import yaml
 from golden_state import golden_state_dict
 from safetensors.torch import save_file
 
@@ -26,19 +27,47 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @dataclass(frozen=True)
 class StandIn:
-    """A codec, the golden that holds its stand-in weights, and the stem of its files."""
+    """A codec, the golden that holds its stand-in weights, and the names of its files."""
 
     name: str
     golden: str
-    stem: str
+    config: str | None  # None if it is inside the weights
+    weights: str
+
+    def write(self, folder: Path) -> None:
+        """Write the checkpoint as its public format has it."""
+        meta, arrays = golden(self.golden)
+        state = golden_state_dict(meta, arrays)
+        if self.config:
+            dump = yaml.safe_dump if self.config.endswith(".yaml") else json.dumps
+            (folder / self.config).write_text(dump(meta["config"]))
+        if self.weights.endswith(".safetensors"):
+            save_file(state, folder / self.weights)
+        elif self.weights.endswith(".bin"):
+            torch.save(state, folder / self.weights)
+        else:
+            content = {"state_dict": state, "metadata": {"kwargs": meta["config"], "logs": {}}}
+            torch.save(content, folder / self.weights)
 
 
+# In the layout of the original package
 STAND_INS = {
-    "mel": StandIn("mel", "optimizerai-mel-small", "mel"),
-    "encodec": StandIn("encodec", "optimizerai-encodec-small", "encodec"),
-    "dac": StandIn("dac", "dac-original-small", "dac"),
-    "dacvae": StandIn("dacvae", "dacvae-original-small", "dac-vae-small"),
-    "oobleck": StandIn("oobleck", "oobleck-original-small", "oobleck"),
+    "mel": StandIn("mel", "optimizerai-mel-small", "mel.json", "mel.safetensors"),
+    "encodec": StandIn("encodec", "optimizerai-encodec-small", "encodec.json", "encodec.safetensors"),
+    "dac": StandIn("dac", "dac-original-small", "dac.json", "dac.safetensors"),
+    "dacvae": StandIn("dacvae", "dacvae-original-small", "dac-vae-small.json", "dac-vae-small.safetensors"),
+    "oobleck": StandIn("oobleck", "oobleck-original-small", "oobleck.json", "oobleck.safetensors"),
+}
+# In the layouts of other public checkpoints
+OTHERS = {
+    "charactr-mel": StandIn("mel", "charactr-vocos-mel-24khz-small", "config.yaml", "pytorch_model.bin"),
+    "charactr-mel-same": StandIn("mel", "charactr-vocos-mel-same-small", "config.yaml", "pytorch_model.bin"),
+    "transformers-mel": StandIn("mel", "hf-audio-vocos-mel-24khz-small", "config.json", "model.safetensors"),
+    "descript-dac": StandIn("dac", "dac-descript-small", None, "weights.pth"),
+    "transformers-dac": StandIn("dac", "dac-transformers-small", "config.json", "model.safetensors"),
+    "stable-audio-oobleck": StandIn(
+        "oobleck", "oobleck-stable-audio-tools-small", "model_config.json", "model.safetensors"
+    ),
 }
 
 
@@ -54,9 +83,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in the layout of the original package, with small weights of the five codecs."""
     folder = tmp_path_factory.mktemp("weights")
     for item in STAND_INS.values():
-        meta, arrays = golden(item.golden)
-        (folder / f"{item.stem}.json").write_text(json.dumps(meta["config"]))
-        save_file(golden_state_dict(meta, arrays), folder / f"{item.stem}.safetensors")
+        item.write(folder)
     return folder
 
 

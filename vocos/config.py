@@ -41,6 +41,31 @@ class Config:
             raise CheckpointError(f"config not supported: {problem}")
 
 
+def section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a config that is itself a mapping.
+
+    Raises:
+        CheckpointError: if it is missing or is none.
+    """
+    part = data.get(name)
+    if not isinstance(part, Mapping):
+        raise CheckpointError(f"config: no section {name!r}")
+    return part
+
+
+def expect(data: Mapping[str, Any], name: str, value: Any, default: Any = None) -> None:
+    """Raise CheckpointError unless an option has the only value that the codec knows, rather than ignore another.
+
+    Args:
+        data: the part of the config with the option.
+        name: of the option.
+        value: that it must have.
+        default: that it has when it is absent.
+    """
+    if data.get(name, default) != value:
+        raise CheckpointError(f"config: {name} is {data.get(name, default)!r}, only {value!r} is supported")
+
+
 def _checked(name: str, kind: Any, value: Any) -> Any:
     """The value as a field of this kind, lists as tuples, or CheckpointError."""
     if kind in (tuple[int, ...], tuple[float, ...]):

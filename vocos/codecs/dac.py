@@ -1,13 +1,14 @@
 """DAC, the Descript Audio Codec: Snake convolutions and a residual quantiser of small codebooks.
 
 Paper: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546.
-Weights: Hub optimizerai/vocos (44.1 kHz, 16 kbps), no licence stated.
+Weights: Hub optimizerai/vocos (44.1 kHz, 16 kbps), no licence stated. The `.pth` files of descript-audio-codec and the
+repositories descript/dac_44khz, dac_24khz and dac_16khz can be read too; they are MIT.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -20,8 +21,19 @@ from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.blocks import Decoder, Encoder
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
+from vocos.nn.names import hub_names, numbered_names
 from vocos.nn.quantize import FactorizedRVQ
 from vocos.voco import Facts, Voco
+
+# What transformers calls the hyperparameters. Its `hop_length` is wrong for the 16 and 24 kHz models, and not read.
+TRANSFORMERS_KEYS = {
+    "encoder_hidden_size": "encoder_dim",
+    "downsampling_ratios": "encoder_rates",
+    "hidden_size": "latent_dim",
+    "decoder_hidden_size": "decoder_dim",
+    "upsampling_ratios": "decoder_rates",
+    "sampling_rate": "sample_rate",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,7 @@ class DacConfig(Config):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
+        data = {TRANSFORMERS_KEYS.get(name, name): value for name, value in data.items()}
         config = super().parse(data)
         if data.get("latent_dim") is None:  # older files leave it out: the width of the last encoder block
             return replace(config, latent_dim=config.encoder_dim * 2 ** len(config.encoder_rates))
@@ -59,32 +72,13 @@ class DacConfig(Config):
 
 def descript_names(config: DacConfig) -> dict[str, str]:
     """Module paths, ours -> those of descript-audio-codec and of the original package."""
-    return dict(_descript_names(config))
+    blocks = len(config.encoder_rates), len(config.decoder_rates)
+    return numbered_names("encoder.block", "decoder.model", "block", *blocks)
 
 
-def _descript_names(config: DacConfig) -> Iterator[tuple[str, str]]:
-    parts = ("snake1", "conv1", "snake2", "conv2")  # of a residual unit
-    last = len(config.encoder_rates) + 1
-    yield "encoder.conv_in", "encoder.block.0"
-    for i in range(1, last):
-        ours, theirs = f"encoder.blocks.{i - 1}", f"encoder.block.{i}.block"
-        for j in range(3):
-            yield from ((f"{ours}.units.{j}.{part}", f"{theirs}.{j}.block.{k}") for k, part in enumerate(parts))
-        yield f"{ours}.snake", f"{theirs}.3"
-        yield f"{ours}.conv", f"{theirs}.4"
-    yield "encoder.snake", f"encoder.block.{last}"
-    yield "encoder.conv_out", f"encoder.block.{last + 1}"
-
-    last = len(config.decoder_rates) + 1
-    yield "decoder.conv_in", "decoder.model.0"
-    for i in range(1, last):
-        ours, theirs = f"decoder.blocks.{i - 1}", f"decoder.model.{i}.block"
-        yield f"{ours}.snake", f"{theirs}.0"
-        yield f"{ours}.conv", f"{theirs}.1"
-        for j in range(3):
-            yield from ((f"{ours}.units.{j}.{part}", f"{theirs}.{j + 2}.block.{k}") for k, part in enumerate(parts))
-    yield "decoder.snake", f"decoder.model.{last}"
-    yield "decoder.conv_out", f"decoder.model.{last + 1}"
+def transformers_names(config: DacConfig) -> dict[str, str]:
+    """Module paths, ours -> those of transformers."""
+    return hub_names(len(config.encoder_rates), len(config.decoder_rates))
 
 
 class DacNetwork(nn.Module):
@@ -112,8 +106,17 @@ class Dac(Voco[DacConfig]):
 
     config_type = DacConfig
     default = Source(DEFAULT_REPOSITORY)
-    layouts = (("dac.json", "dac.safetensors"),)
-    formats = (Format("descript", marker="encoder.block.0", modules=descript_names),)
+    layouts = (
+        ("dac.json", "dac.safetensors"),
+        (None, "weights.pth"),
+        (None, "weights_24khz.pth"),
+        (None, "weights_16khz.pth"),
+        (None, "weights_44khz_16kbps.pth"),
+    )
+    formats = (
+        Format("descript", marker="encoder.block.0", modules=descript_names),
+        Format("transformers", marker="encoder.conv1", modules=transformers_names),
+    )
 
     def _facts(self, config: DacConfig) -> Facts:
         return Facts(

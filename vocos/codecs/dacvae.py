@@ -7,7 +7,6 @@ Weights: Hub optimizerai/vocos, no licence stated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from einops import rearrange, reduce, repeat
@@ -19,6 +18,7 @@ from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div
+from vocos.nn.names import numbered_block
 from vocos.variational import VariationalVoco
 from vocos.voco import Facts
 
@@ -64,27 +64,14 @@ class DacVaeConfig(Config):
 
 def original_names(config: DacVaeConfig) -> dict[str, str]:
     """Module paths, ours -> those of the original package."""
-    return dict(_original_names(config))
-
-
-def _original_names(config: DacVaeConfig) -> Iterator[tuple[str, str]]:
-    parts = ("snake1", "conv1", "snake2", "conv2")  # of a residual unit
-    halves = (
-        ("encoder", len(config.encoder_rates), "last_layer", {"snake": 3, "conv": 4}, 0),
-        ("decoder", len(config.decoder_rates), "last_conv", {"snake": 0, "conv": 1}, 2),
-    )
-    for half, n_blocks, last, layers, first_unit in halves:
-        yield f"{half}.conv_in", f"{half}.init_conv"
-        for i in range(n_blocks):
-            ours, theirs = f"{half}.blocks.{i}", f"{half}.net.{i}.block"
-            yield from ((f"{ours}.{layer}", f"{theirs}.{k}") for layer, k in layers.items())
-            for j in range(3):
-                unit = f"{theirs}.{first_unit + j}.block"
-                yield from ((f"{ours}.units.{j}.{part}", f"{unit}.{k}") for k, part in enumerate(parts))
-        yield f"{half}.snake", f"{half}.net.{n_blocks}"
-        yield f"{half}.conv_out", f"{half}.{last}"
-    yield "encoder.mean", "encoder.fc_mean"
-    yield "encoder.scale", "encoder.fc_log_var"  # a misnomer: it is a scale before a softplus
+    names = {"encoder.mean": "encoder.fc_mean", "encoder.scale": "encoder.fc_log_var"}  # no logarithm: see `gaussian`
+    halves = (("encoder", config.encoder_rates, "last_layer"), ("decoder", config.decoder_rates, "last_conv"))
+    for half, rates, last in halves:
+        names |= {f"{half}.conv_in": f"{half}.init_conv", f"{half}.conv_out": f"{half}.{last}"}
+        for i in range(len(rates)):
+            names |= numbered_block(f"{half}.blocks.{i}", f"{half}.net.{i}", "block", is_encoder=half == "encoder")
+        names[f"{half}.snake"] = f"{half}.net.{len(rates)}"
+    return names
 
 
 class AveragingEncoderBlock(EncoderBlock):

@@ -1,6 +1,7 @@
 """Vocos on mel spectrograms: a log-mel spectrogram as latents, and a vocoder that makes sound of it.
 
-Paper: Siuzdak, "Vocos", arXiv 2306.00814. Weights: Hub optimizerai/vocos, no licence stated.
+Paper: Siuzdak, "Vocos", arXiv 2306.00814. Weights: Hub optimizerai/vocos, no licence stated;
+charactr/vocos-mel-24khz (MIT) and its conversion hf-audio/vocos-mel-24khz can be read too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vocos.errors import CheckpointError
 from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.length import Length
 from vocos.nn.spectral import Framing, LogMel, hann_window, mel_filters
-from vocos.nn.vocoder import Backbone, FourierHead
+from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, transformers_names
 from vocos.voco import Facts, Voco
 
 
@@ -43,6 +44,8 @@ class MelConfig(Config):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
+        if "hidden_size" in data:
+            return super().parse(from_transformers(data))
         if "feature_extractor" not in data:
             return super().parse(data)
         features = component(data, "feature_extractor", "MelSpectrogramFeatures")
@@ -90,8 +93,16 @@ class Mel(Voco[MelConfig]):
 
     config_type = MelConfig
     default = Source(DEFAULT_REPOSITORY)
-    layouts = (("mel.json", "mel.safetensors"),)
-    formats = (Format("vocos", marker="backbone.embed", constants=constants),)
+    layouts = (("mel.json", "mel.safetensors"), ("config.yaml", "pytorch_model.bin"))
+    formats = (
+        Format("vocos", marker="backbone.embed", constants=constants),
+        Format(
+            "transformers",
+            marker="embed",
+            modules=lambda config: transformers_names(config.num_layers),
+            constants=lambda config: {"decoder.window": hann_window(config.n_fft)},
+        ),
+    )
 
     def _facts(self, config: MelConfig) -> Facts:
         return Facts(

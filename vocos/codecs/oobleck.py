@@ -1,23 +1,26 @@
 """Oobleck, the stereo music autoencoder of Stable Audio: Snake convolutions and a Gaussian bottleneck.
 
 Papers: "Stable Audio Open", arXiv 2407.14358; "Fast Timing-Conditioned Latent Audio Diffusion", arXiv 2402.04825.
-Weights: Hub optimizerai/vocos, no licence stated.
+Weights: Hub optimizerai/vocos, no licence stated. Stable Audio Open (the `vae/` folder of diffusers, or the whole model
+of stable-audio-tools; gated, Stability AI Community License) and ACE-Step 1.5 (MIT, 48 kHz) can be read too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from vocos.checkpoint import Format
-from vocos.config import Config
+from vocos.config import Config, expect, section
 from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.blocks import Decoder, Encoder, SnakeBeta
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
+from vocos.nn.names import hub_names, numbered_names
 from vocos.variational import VariationalVoco
 from vocos.voco import Facts
 
@@ -26,7 +29,7 @@ from vocos.voco import Facts
 class OobleckConfig(Config):
     """Hyperparameters, named as in the public config files."""
 
-    encoder_hidden_size: int = 128  # base width of the encoder, and channels of its output: mean and scale
+    encoder_hidden_size: int = 128  # base width of the encoder
     downsampling_ratios: tuple[int, ...] = (2, 4, 4, 8, 8)
     channel_multiples: tuple[int, ...] = (1, 2, 4, 8, 16)
     decoder_channels: int = 128
@@ -40,33 +43,57 @@ class OobleckConfig(Config):
             len(self.channel_multiples) == len(self.downsampling_ratios),
             f"{len(self.channel_multiples)} channel_multiples for {len(self.downsampling_ratios)} downsampling_ratios",
         )
-        self.require(
-            self.encoder_hidden_size == 2 * self.decoder_input_channels,
-            f"encoder_hidden_size {self.encoder_hidden_size} is not twice decoder_input_channels "
-            f"{self.decoder_input_channels}",
-        )
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        return super().parse(_from_stable_audio(data) if "model" in data else data)
 
     def widths(self, base: int) -> list[int]:
         """Channels before each encoder block and after the last; the first block keeps its width."""
         return [base * multiple for multiple in (1, *self.channel_multiples)]
 
 
+def _from_stable_audio(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters in a `model_config.json` of stable-audio-tools, of an autoencoder or of a whole model."""
+    model = section(data, "model")
+    if "pretransform" in model:
+        wrapper = section(model, "pretransform")
+        expect(wrapper, "scale", 1.0, default=1.0)
+        model = section(wrapper, "config")
+    expect(section(model, "bottleneck"), "type", "vae")
+    encoder, decoder = (section(section(model, half), "config") for half in ("encoder", "decoder"))
+    for half, options in (("encoder", encoder), ("decoder", decoder)):
+        expect(section(model, half), "type", "oobleck")
+        expect(options, "use_snake", True, default=False)
+        expect(options, "antialias_activation", False, default=False)
+        expect(options, "use_nearest_upsample", False, default=False)
+    expect(decoder, "final_tanh", False, default=True)
+    expect(model, "soft_clip", False, default=False)
+    for name in ("strides", "c_mults"):
+        expect(decoder, name, encoder.get(name))
+    expect(encoder, "latent_dim", 2 * model["latent_dim"] if isinstance(model.get("latent_dim"), int) else None)
+    expect(decoder, "out_channels", encoder.get("in_channels"))
+    return {
+        "encoder_hidden_size": encoder.get("channels"),
+        "downsampling_ratios": encoder.get("strides"),
+        "channel_multiples": encoder.get("c_mults"),
+        "decoder_channels": decoder.get("channels"),
+        "decoder_input_channels": model.get("latent_dim"),
+        "audio_channels": encoder.get("in_channels"),
+        "sampling_rate": data.get("sample_rate"),
+    }
+
+
 def diffusers_names(config: OobleckConfig) -> dict[str, str]:
     """Module paths, ours -> those of diffusers and of the original package."""
-    return dict(_diffusers_names(len(config.downsampling_ratios)))
+    n_blocks = len(config.downsampling_ratios)
+    return hub_names(n_blocks, n_blocks)
 
 
-def _diffusers_names(n_blocks: int) -> Iterator[tuple[str, str]]:
-    for half, conv in (("encoder", "conv1"), ("decoder", "conv_t1")):
-        yield f"{half}.conv_in", f"{half}.conv1"
-        for i in range(n_blocks):
-            yield f"{half}.blocks.{i}.snake", f"{half}.block.{i}.snake1"
-            yield f"{half}.blocks.{i}.conv", f"{half}.block.{i}.{conv}"
-            for j in range(3):
-                for part in ("snake1", "conv1", "snake2", "conv2"):
-                    yield f"{half}.blocks.{i}.units.{j}.{part}", f"{half}.block.{i}.res_unit{j + 1}.{part}"
-        yield f"{half}.snake", f"{half}.snake1"
-        yield f"{half}.conv_out", f"{half}.conv2"
+def stable_audio_names(config: OobleckConfig) -> dict[str, str]:
+    """Module paths, ours -> those of stable-audio-tools."""
+    n_blocks = len(config.downsampling_ratios)
+    return numbered_names("encoder.layers", "decoder.layers", "layers", n_blocks, n_blocks)
 
 
 class OobleckNetwork(nn.Module):
@@ -97,9 +124,24 @@ class Oobleck(VariationalVoco[OobleckConfig]):
 
     config_type = OobleckConfig
     default = Source(DEFAULT_REPOSITORY)
-    layouts = (("oobleck.json", "oobleck.safetensors"),)
+    layouts = (
+        ("oobleck.json", "oobleck.safetensors"),
+        ("config.json", "diffusion_pytorch_model.safetensors"),
+        ("model_config.json", "model.safetensors"),
+        ("model_config.json", "model.ckpt"),
+        ("vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
+    )
     original_samples = True
-    formats = (Format("diffusers", marker="encoder.conv1", modules=diffusers_names),)
+    formats = (
+        Format("diffusers", marker="encoder.conv1", modules=diffusers_names),
+        Format(
+            "stable-audio-tools",
+            marker="encoder.layers.0",
+            modules=stable_audio_names,
+            # Of a whole diffusion model; of a training checkpoint, the averaged copy first; of an autoencoder.
+            prefixes=("pretransform.model.", "autoencoder_ema.ema_model.", "autoencoder.", ""),
+        ),
+    )
 
     def _facts(self, config: OobleckConfig) -> Facts:
         return Facts(

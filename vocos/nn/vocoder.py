@@ -5,10 +5,14 @@ Source: Siuzdak, "Vocos", arXiv 2306.00814; ConvNeXt: Liu et al., arXiv 2201.035
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from vocos.config import expect
 from vocos.nn.conv import same_conv
 from vocos.nn.spectral import Framing, InverseSTFT
 
@@ -104,3 +108,41 @@ class FourierHead(nn.Module):
             log_magnitude, phase = coefficients.float().chunk(2, dim=-1)
             spectrum = torch.polar(log_magnitude.exp().clamp(max=MAGNITUDE_CAP), phase)
             return self.istft(spectrum, length)[:, None]
+
+
+# What the transformers port calls the hyperparameters, and the values of those it has in a config without a choice.
+_TRANSFORMERS_KEYS = {
+    "hidden_size": "dim",
+    "intermediate_size": "intermediate_dim",
+    "istft_padding": "head_padding",
+    "codebook_dim": "input_channels",
+}
+_TRANSFORMERS_FIXED = {"kernel_size": 7, "padding": 3, "layer_norm_eps": NORM_EPSILON, "hidden_act": "gelu"}
+
+
+def from_transformers(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The hyperparameters of a transformers config, under our names.
+
+    Raises:
+        CheckpointError: if an option has a value that this generator does not know.
+    """
+    for name, value in _TRANSFORMERS_FIXED.items():
+        expect(data, name, value, default=value)
+    renamed = {_TRANSFORMERS_KEYS.get(k, k): v for k, v in data.items() if k not in _TRANSFORMERS_FIXED}
+    # The spectrogram is made by a feature extractor with a file of its own, which pads as the generator does.
+    return {**renamed, "padding": renamed.get("head_padding", "center")}
+
+
+def transformers_names(n_layers: int, has_conditions: bool = False) -> dict[str, str]:
+    """Paths of modules and tensors, ours -> those of the transformers port."""
+    names = {f"backbone.{part}": part for part in ("embed", "norm", "final_layer_norm")} | {"head.out": "decoder.out"}
+    norms = {"backbone.norm": "norm"}
+    for i in range(n_layers):
+        ours, theirs = f"backbone.convnext.{i}", f"layers.{i}"
+        names |= {f"{ours}.{part}": f"{theirs}.{part}" for part in ("dwconv", "norm", "pwconv1", "pwconv2")}
+        names[f"{ours}.gamma"] = f"{theirs}.layer_scale_parameter"
+        norms[f"{ours}.norm"] = f"{theirs}.norm"
+    if has_conditions:
+        for ours, theirs in norms.items():
+            names |= {f"{ours}.scale.weight": f"{theirs}.weight", f"{ours}.shift.weight": f"{theirs}.bias"}
+    return names

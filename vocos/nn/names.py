@@ -1,0 +1,49 @@
+"""What public code calls the modules of `blocks.Encoder` and `blocks.Decoder`: tables of paths, ours -> theirs."""
+
+from __future__ import annotations
+
+UNIT = ("snake1", "conv1", "snake2", "conv2")  # of a residual unit, in the order they run
+
+
+def hub_names(n_encoder_blocks: int, n_decoder_blocks: int) -> dict[str, str]:
+    """The names of diffusers (Oobleck) and transformers (DAC)."""
+    names = {}
+    for half, n_blocks, conv in (("encoder", n_encoder_blocks, "conv1"), ("decoder", n_decoder_blocks, "conv_t1")):
+        names[f"{half}.conv_in"] = f"{half}.conv1"
+        for i in range(n_blocks):
+            ours, theirs = f"{half}.blocks.{i}", f"{half}.block.{i}"
+            names |= {f"{ours}.snake": f"{theirs}.snake1", f"{ours}.conv": f"{theirs}.{conv}"}
+            names |= {f"{ours}.units.{j}.{part}": f"{theirs}.res_unit{j + 1}.{part}" for j in range(3) for part in UNIT}
+        names |= {f"{half}.snake": f"{half}.snake1", f"{half}.conv_out": f"{half}.conv2"}
+    return names
+
+
+def numbered_names(
+    encoder: str, decoder: str, inner: str, n_encoder_blocks: int, n_decoder_blocks: int
+) -> dict[str, str]:
+    """The names of code that numbers the modules in the order they run.
+
+    Args:
+        encoder: path of the list of the encoder's modules.
+        decoder: path of the list of the decoder's modules.
+        inner: name of the list inside every block and residual unit.
+        n_encoder_blocks: blocks of the encoder.
+        n_decoder_blocks: blocks of the decoder.
+    """
+    names = {}
+    for half, root, n_blocks in (("encoder", encoder, n_encoder_blocks), ("decoder", decoder, n_decoder_blocks)):
+        names[f"{half}.conv_in"] = f"{root}.0"
+        for i in range(n_blocks):
+            names |= numbered_block(f"{half}.blocks.{i}", f"{root}.{i + 1}", inner, is_encoder=half == "encoder")
+        names |= {f"{half}.snake": f"{root}.{n_blocks + 1}", f"{half}.conv_out": f"{root}.{n_blocks + 2}"}
+    return names
+
+
+def numbered_block(ours: str, theirs: str, inner: str, is_encoder: bool) -> dict[str, str]:
+    """One block of them: three residual units before (encoder) or after (decoder) a snake and a convolution."""
+    first_unit, snake = (0, 3) if is_encoder else (2, 0)
+    names = {f"{ours}.snake": f"{theirs}.{inner}.{snake}", f"{ours}.conv": f"{theirs}.{inner}.{snake + 1}"}
+    for j in range(3):
+        for k, part in enumerate(UNIT):
+            names[f"{ours}.units.{j}.{part}"] = f"{theirs}.{inner}.{first_unit + j}.{inner}.{k}"
+    return names
