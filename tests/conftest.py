@@ -33,21 +33,31 @@ class StandIn:
     golden: str
     config: str | None  # None if it is inside the weights
     weights: str
+    companion: str | None = None  # beginning of the names that are in a second file
 
     def write(self, folder: Path) -> None:
         """Write the checkpoint as its public format has it."""
         meta, arrays = golden(self.golden)
-        state = golden_state_dict(meta, arrays)
+        state, config = golden_state_dict(meta, arrays), meta["config"]
+        if self.companion:
+            apart = {name: state.pop(name) for name in list(state) if name.startswith(self.companion)}
+            apart = {name.removeprefix(self.companion): tensor for name, tensor in apart.items()}
+            if "encodec" in config:  # two repositories of the Hub
+                (folder / "encodec").mkdir()
+                (folder / "encodec" / "config.json").write_text(json.dumps(config["encodec"]))
+                save_file(apart, folder / "encodec" / "model.safetensors")
+                config = config["vocos"]
+            else:
+                torch.save(apart, folder / "encodec")
         if self.config:
             dump = yaml.safe_dump if self.config.endswith(".yaml") else json.dumps
-            (folder / self.config).write_text(dump(meta["config"]))
+            (folder / self.config).write_text(dump(config))
         if self.weights.endswith(".safetensors"):
             save_file(state, folder / self.weights)
         elif self.weights.endswith(".bin"):
             torch.save(state, folder / self.weights)
         else:
-            content = {"state_dict": state, "metadata": {"kwargs": meta["config"], "logs": {}}}
-            torch.save(content, folder / self.weights)
+            torch.save({"state_dict": state, "metadata": {"kwargs": config, "logs": {}}}, folder / self.weights)
 
 
 # In the layout of the original package
@@ -62,6 +72,16 @@ STAND_INS = {
 OTHERS = {
     "charactr-mel": StandIn("mel", "charactr-vocos-mel-24khz-small", "config.yaml", "pytorch_model.bin"),
     "charactr-mel-same": StandIn("mel", "charactr-vocos-mel-same-small", "config.yaml", "pytorch_model.bin"),
+    "charactr-encodec": StandIn(
+        "encodec",
+        "charactr-vocos-encodec-24khz-small",
+        "config.yaml",
+        "pytorch_model.bin",
+        "feature_extractor.encodec.",
+    ),
+    "transformers-encodec": StandIn(
+        "encodec", "hf-audio-vocos-encodec-24khz-small", "config.json", "model.safetensors", "encodec."
+    ),
     "transformers-mel": StandIn("mel", "hf-audio-vocos-mel-24khz-small", "config.json", "model.safetensors"),
     "descript-dac": StandIn("dac", "dac-descript-small", None, "weights.pth"),
     "transformers-dac": StandIn("dac", "dac-transformers-small", "config.json", "model.safetensors"),

@@ -45,7 +45,7 @@ def test_golden(key: str, case: str, array: str, folder: Any) -> None:
     item = ITEMS[key]
     meta, arrays = golden(item.golden)
     want = torch.from_numpy(arrays[f"{case}__{array}"])
-    voco = get_voco(item.name, weights=folder(key), **options(array))
+    voco = get_voco(item.name, weights=folder(key), **options(item, array, len(want), folder(key)))
     with torch.no_grad():
         given = tap(voco, item, array) if case == "tap" else step(voco, item, case, array)
     assert given.shape == want.shape
@@ -65,11 +65,19 @@ def test_golden(key: str, case: str, array: str, folder: Any) -> None:
         torch.testing.assert_close(given, want, atol=atol, rtol=meta["tolerance"]["rtol"])
 
 
-def options(array: str) -> dict[str, Any]:
-    """Options of the codec that an array was made with."""
-    return {"audio_id0": {"bandwidth": 1.5}, "audio_id2": {"bandwidth": 6.0}, "audio_id3": {"bandwidth": 12.0}}.get(
-        array, {}
-    )
+BANDWIDTHS = (1.5, 3.0, 6.0, 12.0)
+
+
+def options(item: StandIn, array: str, size: int, folder: Path) -> dict[str, Any]:
+    """Options of the codec that an array, whose first axis has this size, was made with."""
+    found: dict[str, Any] = {}
+    if item.companion:
+        found["encodec_weights"] = folder / "encodec"
+    if array == "codes" and item.name == "encodec":
+        found["bandwidth"] = {16: 12.0, 8: 6.0}[size]
+    if "_id" in array:
+        found["bandwidth"] = BANDWIDTHS[int(array[-1])]
+    return found
 
 
 def step(voco: Voco[Any], item: StandIn, case: str, array: str) -> Tensor:
@@ -80,21 +88,29 @@ def step(voco: Voco[Any], item: StandIn, case: str, array: str) -> Tensor:
         latents = torch.from_numpy(arrays["short__latents"])
         return voco.decode(latents[:, : voco.minimum_frames])
     audio = golden_audio(meta["cases"][case]["audio"])
-    match array:
+    match array.rstrip("0123"):
+        case "embeddings":
+            return voco.encode(audio)
+        case "codes" if item.name == "encodec":
+            return rearrange(voco.latents_to_codes(stored["embeddings"]), "b l k -> k b l")
+        case "features_id":
+            return voco.codes_to_latents(rearrange(stored["codes"][: voco.n_codebooks], "k b l -> b l k"))
+        case "audio_id":
+            return voco.decode(stored[array.replace("audio", "features")] if item.companion else stored["latents"])
         case "latents":
             return voco.encode(audio)
         case "mean":
             return voco.encode(audio, sample=False)
         case "scale":
             return rearrange(voco.load()._posterior(rearrange(audio, "b n c -> b c n"))[1], "b d l -> b l d")
-        case "latents_seed0":
+        case "latents_seed":
             torch.manual_seed(0)
             return voco.encode(audio, sample=True)
         case "codes":
             return rearrange(voco.latents_to_codes(stored["latents"]), "b l k -> b k l")
         case "z_q" | "z_from_codes":
             return voco.codes_to_latents(rearrange(stored["codes"], "b k l -> b l k"))
-        case "z_q_first2":
+        case "z_q_first":
             return voco.codes_to_latents(rearrange(stored["codes"][:, :2], "b k l -> b l k"))
         case "projected":
             return projected(voco, stored["latents"], stored["codes"])

@@ -40,6 +40,7 @@ class Format(Generic[ConfigT]):
         prefixes: what may stand before every name; what is under none of them is left alone.
         modules: path of each module or tensor that has another name there, ours -> theirs, for a config.
         unused: beginnings of the names that such a file may hold and the network does without.
+        lacks: beginning of our names of what comes from a companion file; "" if nothing does.
         constants: names of tensors that are computed here; they must have the values computed.
     """
 
@@ -48,6 +49,7 @@ class Format(Generic[ConfigT]):
     prefixes: tuple[str, ...] = ("",)
     modules: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
     unused: tuple[str, ...] = ()
+    lacks: str = ""
     constants: Callable[[ConfigT], Mapping[str, Tensor]] = lambda config: {}
 
 
@@ -113,7 +115,12 @@ def recognise(file: TensorFile, formats: tuple[Format[ConfigT], ...], codec: str
 
 
 def fill(
-    network: nn.Module, file: TensorFile, known: Format[ConfigT], config: ConfigT, options: dict[str, Any]
+    network: nn.Module,
+    file: TensorFile,
+    known: Format[ConfigT],
+    config: ConfigT,
+    options: dict[str, Any],
+    only: str = "",
 ) -> None:
     """Put the tensors of a file into a network built on the meta device, weight norm folded, one tensor at a time.
 
@@ -123,6 +130,7 @@ def fill(
         known: the format of the file.
         config: of the network.
         options: keywords of `Tensor.to`, applied to each tensor.
+        only: beginning of our names of the tensors to fill; what the format lacks is left out in any case.
 
     Raises:
         CheckpointError: if a tensor is missing, unexpected or of another shape, before any is read.
@@ -130,8 +138,10 @@ def fill(
     modules = known.modules(config)
     parts = {}
     for name in network.state_dict():
+        if not name.startswith(only) or (known.lacks and name.startswith(known.lacks)):
+            continue
         module, _, leaf = name.rpartition(".")
-        parts[name] = _stored_as(modules.get(name) or f"{modules.get(module, module)}.{leaf}", file)
+        parts[name] = _stored_as(modules.get(name) or f"{modules.get(module, module)}.{leaf}".lstrip("."), file)
     constants = known.constants(config)
     _check_names(network, file, known, parts, constants)
     for name, expected in constants.items():
@@ -175,8 +185,8 @@ def _check_names(
     constants: Mapping[str, Tensor],
 ) -> None:
     missing, misshapen = [], []
-    for name, tensor in network.state_dict().items():
-        shape = tuple(tensor.shape)
+    for name in parts:
+        shape = tuple(network.get_parameter(name).shape)
         magnitude = (shape[0], *(1 for _ in shape[1:]))
         expected = (shape,) if len(parts[name]) == 1 else (magnitude, shape)
         for part, wanted in zip(parts[name], expected, strict=True):

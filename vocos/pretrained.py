@@ -16,7 +16,7 @@ from vocos.config import Config
 from vocos.errors import CheckpointError, InvalidInput
 from vocos.hub import Location, Source
 from vocos.lazy import LazyModule
-from vocos.tensors import open_tensors
+from vocos.tensors import TensorFile, open_tensors
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 OWN_LAYOUT = ("config.json", "model.safetensors")  # what `save` writes
@@ -74,6 +74,10 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
     def _fitted(self, config: ConfigT, shapes: Mapping[str, tuple[int, ...]]) -> ConfigT:
         """The config completed with what only the shapes of the tensors tell, ours or a file's; usually nothing."""
         return config
+
+    def _companion(self) -> tuple[checkpoint.Format[ConfigT], TensorFile]:
+        """The file of what the checkpoint's format lacks, and its format, for a codec with such a format."""
+        raise NotImplementedError
 
     # Facts
 
@@ -157,10 +161,14 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         config = self._read_config() if self._is_built_in else self._hyperparameters
         path = hub.find_weights(self._location, self._all_layouts, self._config_file)
         known, file = checkpoint.recognise(open_tensors(path), self.formats, self.name)
-        config = self._fitted(config, file.shapes)
+        companion = self._companion() if known.lacks else None
+        config = self._fitted(config, {**file.shapes, **(companion[1].shapes if companion else {})})
         with torch.device("meta"):
             network = self._build(config)
-        checkpoint.fill(network, file, known, config, {"device": device, "dtype": self._dtype or torch.float32})
+        options = {"device": device, "dtype": self._dtype or torch.float32}
+        checkpoint.fill(network, file, known, config, options)
+        if companion:
+            checkpoint.fill(network, companion[1], companion[0], config, options, only=known.lacks)
         self._adopt(config)
         return network.to(device)  # the constants; the weights are there already
 

@@ -278,6 +278,6 @@ class Voco(PretrainedModule[ConfigT]):
     def _book_shape(self, call: str) -> tuple[int, int]:
         if self.n_codebooks is None or self.codebook_size is None:
             raise UnsupportedOperation(
-                f"{call}: {self.name} has no discrete codes, only continuous latents; dac has codes"
+                f"{call}: {self.name} has no discrete codes, only continuous latents; dac and encodec have codes"
             )
         return self.n_codebooks, self.codebook_size

@@ -1,31 +1,39 @@
 """Vocos on EnCodec 24 kHz: the encoder of EnCodec before its quantiser, and a vocoder that makes sound of its latents.
 
-Papers: Siuzdak, "Vocos", arXiv 2306.00814; Defossez et al., "High Fidelity Neural Audio Compression", arXiv 2210.13438.
-Weights: Hub optimizerai/vocos, no licence stated.
+Papers: Siuzdak, "Vocos", arXiv 2306.00814; Defossez et al., "High Fidelity Neural Audio Compression", arXiv
+2210.13438.
+Weights: Hub optimizerai/vocos, no licence stated. charactr/vocos-encodec-24khz (MIT) and its conversion
+hf-audio/vocos-encodec-24khz can be read too; they hold the vocoder alone: EnCodec comes from facebook/encodec_24khz.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
+from vocos import checkpoint, hub
 from vocos.checkpoint import Format, component
 from vocos.config import Config
 from vocos.errors import CheckpointError, InvalidInput
 from vocos.hub import DEFAULT_REPOSITORY, Location, Source
 from vocos.nn.length import Length, ceil_div
+from vocos.nn.quantize import euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
 from vocos.nn.spectral import Framing, hann_window
-from vocos.nn.vocoder import Backbone, FourierHead
+from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, transformers_names
+from vocos.tensors import TensorFile, open_tensors
 from vocos.voco import Facts, Voco
 
 ENCODEC = "feature_extractor.encodec."  # where public files keep the EnCodec model
+CODEBOOKS = {"codebook_weights": "feature_extractor.codebook_weights"}
 # A convolution of the encoder outside its residual units, under our names or theirs.
 _STAGE_WEIGHT = re.compile(r"\bencoder\.(?:model|layers)\.(\d+)(?:\.conv)+\.(?:weight|weight_v)$")
 
@@ -48,13 +56,17 @@ class EncodecConfig(Config):
     n_fft: int = 1280
     hop_length: int = 320
     head_padding: str = "same"
+    codebook_size: int = 1024
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(self.synthesis.problem() is None, str(self.synthesis.problem()))
+        self.require(min(self.bandwidths) > 0, f"bandwidths {self.bandwidths}")
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
+        if "hidden_size" in data:
+            return super().parse(from_transformers(data))
         if "feature_extractor" not in data:
             return super().parse(data)
         features = component(data, "feature_extractor", "EncodecFeatures")
@@ -70,24 +82,55 @@ class EncodecConfig(Config):
             raise CheckpointError(f"config: adanorm_num_embeddings {rows} for {len(config.bandwidths)} bandwidths")
         return config
 
+    def books(self, bandwidth: float) -> int:
+        """Codebooks that a bandwidth in kbps pays for, at least one."""
+        bits_per_book = math.log2(self.codebook_size) * self.sample_rate / self.hop_length
+        return max(1, int(1000 * bandwidth / bits_per_book))
+
     @property
     def synthesis(self) -> Framing:
         return Framing(self.n_fft, self.hop_length, self.head_padding)
 
 
-def original_names(config: EncodecConfig) -> dict[str, str]:
-    """Module paths, ours -> those of the original package; the vocoder's are the same."""
-    return dict(_encoder_names(len(config.ratios)))
-
-
-def _encoder_names(n_strides: int) -> Iterator[tuple[str, str]]:
-    ours, theirs = "encoder.layers", f"{ENCODEC}encoder.model"
-    lstm = 3 * n_strides + 1  # after the first convolution, three layers per stride
+def encoder_names(config: EncodecConfig) -> dict[str, str]:
+    """Paths of the encoder's modules, ours, which are those of transformers -> those of the original code."""
+    ours, theirs = "encoder.layers", "encoder.model"
+    lstm = 3 * len(config.ratios) + 1  # after the first convolution, three layers per stride
     convs = ["0", str(lstm + 2)]
     for unit in range(1, lstm, 3):
         convs += [f"{unit}.block.1", f"{unit}.block.3", f"{unit}.shortcut", str(unit + 2)]
-    yield from ((f"{ours}.{conv}.conv", f"{theirs}.{conv}.conv.conv") for conv in convs)
-    yield f"{ours}.{lstm}.lstm", f"{theirs}.{lstm}.lstm"
+    names = {f"{ours}.{conv}.conv": f"{theirs}.{conv}.conv.conv" for conv in convs}
+    return names | {f"{ours}.{lstm}.lstm": f"{theirs}.{lstm}.lstm"}
+
+
+def whole_names(config: EncodecConfig) -> dict[str, str]:
+    """Paths, ours -> those of a file that holds both models, as of the original package."""
+    return {ours: f"{ENCODEC}{theirs}" for ours, theirs in encoder_names(config).items()} | CODEBOOKS
+
+
+def transformers_vocos_names(config: EncodecConfig) -> dict[str, str]:
+    """Paths, ours -> those of the transformers port, for what is not EnCodec's."""
+    return transformers_names(config.num_layers, has_conditions=True)
+
+
+def constants(config: EncodecConfig) -> dict[str, Tensor]:
+    """Buffers of the public files."""
+    return {"head.istft.window": hann_window(config.n_fft)}
+
+
+# EnCodec alone: the conversion to transformers, and the original file.
+COMPANIONS: tuple[Format[EncodecConfig], ...] = (
+    Format("transformers EnCodec", marker="encoder.layers.0.conv", unused=("decoder.", "quantizer.")),
+    Format(
+        "original EnCodec",
+        marker="encoder.model.0.conv.conv",
+        prefixes=("", ENCODEC),
+        modules=encoder_names,
+        unused=("decoder.", "quantizer."),
+    ),
+)
+COMPANION_LAYOUTS = (("config.json", "model.safetensors"), (None, "encodec_24khz-d7cc33bc.th"))
+COMPANION = "facebook/encodec_24khz"
 
 
 class EncodecNetwork(nn.Module):
@@ -96,30 +139,47 @@ class EncodecNetwork(nn.Module):
     def __init__(self, config: EncodecConfig) -> None:
         super().__init__()
         self.encoder = SEANetEncoder(1, config.n_filters, config.ratios[::-1], config.input_channels)
+        n_codebooks = config.books(max(config.bandwidths))
+        self.codebook_weights = nn.Parameter(torch.empty(n_codebooks * config.codebook_size, config.input_channels))
         self.backbone = Backbone(
             config.input_channels, config.dim, config.intermediate_dim, config.num_layers, len(config.bandwidths)
         )
         self.head = FourierHead(config.dim, config.synthesis)
 
+    def codebooks(self, entries: int) -> Tensor:
+        """The table of all codebooks, stacked in the file, as `[K, entries, C]`."""
+        return rearrange(self.codebook_weights, "(k e) c -> k e c", e=entries)
+
 
 class Encodec(Voco[EncodecConfig]):
-    """Mono speech and sound at 24 kHz: 128 latents, EnCodec's before quantisation; 75 frames per second.
+    """Mono speech and sound at 24 kHz: 128 latents, EnCodec's before quantisation, or codes; 75 frames per second.
 
     Args:
         location, device, dtype: as of `Voco`.
-        bandwidth: kbps that the vocoder is told the latents have; one of the config's, 6 as in the original.
+        bandwidth: kbps of the codes, which the vocoder is told; one of the config's, 6 as in the original.
+        encodec_weights: where EnCodec is, for checkpoints of the vocoder alone; None for facebook/encodec_24khz.
     """
 
     config_type = EncodecConfig
     default = Source(DEFAULT_REPOSITORY)
-    layouts = (("encodec.json", "encodec.safetensors"),)
+    layouts = (("encodec.json", "encodec.safetensors"), ("config.yaml", "pytorch_model.bin"))
     formats = (
         Format(
             "original",
             marker=f"{ENCODEC}encoder.model.0.conv.conv",
-            modules=original_names,
-            unused=("feature_extractor.codebook_weights", f"{ENCODEC}decoder.", f"{ENCODEC}quantizer."),
-            constants=lambda config: {"head.istft.window": hann_window(config.n_fft)},
+            modules=whole_names,
+            unused=(f"{ENCODEC}decoder.", f"{ENCODEC}quantizer."),
+            constants=constants,
+        ),
+        Format(
+            "charactr", marker="backbone.embed", modules=lambda config: CODEBOOKS, constants=constants, lacks="encoder."
+        ),
+        Format(
+            "transformers",
+            marker="embed",
+            modules=transformers_vocos_names,
+            constants=lambda config: {"decoder.window": hann_window(config.n_fft)},
+            lacks="encoder.",
         ),
     )
 
@@ -130,9 +190,14 @@ class Encodec(Voco[EncodecConfig]):
         dtype: torch.dtype | None = None,
         *,
         bandwidth: float = 6.0,
+        encodec_weights: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(location, device, dtype)
         self.bandwidth = bandwidth
+        weights = COMPANION if encodec_weights is None else os.fspath(encodec_weights)
+        self._companion_location = replace(
+            self._location, weights=weights, subfolder=None, revision=None, is_known=encodec_weights is None
+        )
         if self._config is not None:
             self._condition(self._config)
 
@@ -158,7 +223,14 @@ class Encodec(Voco[EncodecConfig]):
             latent_dim=config.input_channels,
             hop_length=config.hop_length,
             minimum_frames=config.synthesis.minimum_frames,
+            n_codebooks=config.books(self.bandwidth),
+            codebook_size=config.codebook_size,
         )
+
+    def _companion(self) -> tuple[Format[EncodecConfig], TensorFile]:
+        place = self._companion_location
+        path = hub.find_weights(place, COMPANION_LAYOUTS, hub.find_config(place, COMPANION_LAYOUTS))
+        return checkpoint.recognise(open_tensors(path), COMPANIONS, "encodec_weights")
 
     def _build(self, config: EncodecConfig) -> nn.Module:
         product = math.prod(config.ratios)
@@ -179,3 +251,13 @@ class Encodec(Voco[EncodecConfig]):
 
     def _samples(self, frames: Length) -> Length:
         return self._hyperparameters.synthesis.samples(frames)
+
+    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+        return euclidean_codes(latents, self._codebooks()[:n_codebooks])
+
+    def _dequantize(self, codes: Tensor) -> Tensor:
+        return euclidean_features(codes, self._codebooks())
+
+    def _codebooks(self) -> Tensor:
+        books: Tensor = self.network.codebooks(self._hyperparameters.codebook_size)
+        return books

@@ -69,3 +69,30 @@ class FactorizedRVQ(nn.Module):
         with torch.autocast(codes.device.type, enabled=False):
             parts = [quantizer.decode(codes[:, k]) for k, quantizer in enumerate(self.quantizers[: codes.shape[1]])]
             return torch.stack(parts).sum(dim=0)
+
+
+def euclidean_codes(features: Tensor, codebooks: Tensor) -> Tensor:
+    """Codes of features: in each codebook the nearest entry to what the ones before left over; the lowest on a tie.
+
+    Args:
+        features: `[B, C, L]`.
+        codebooks: `[K, entries, C]`.
+
+    Returns:
+        `[B, K, L]`, int64.
+
+    Source: "High Fidelity Neural Audio Compression", arXiv 2210.13438.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        residual, codes = rearrange(features.float(), "b c l -> b l c"), []
+        for entries in codebooks.float():
+            distance = entries.square().sum(dim=1) - 2 * torch.matmul(residual, entries.mT)
+            codes.append(distance.argmin(dim=-1))
+            residual = residual - F.embedding(codes[-1], entries)
+        return torch.stack(codes, dim=1)
+
+
+def euclidean_features(codes: Tensor, codebooks: Tensor) -> Tensor:
+    """Features of codes: the sum of their entries, in float32. Shape: `[B, k, L]` -> `[B, C, L]`."""
+    parts = [F.embedding(codes[:, k], codebooks[k].float()) for k in range(codes.shape[1])]
+    return rearrange(torch.stack(parts).sum(dim=0), "b l c -> b c l")
