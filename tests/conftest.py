@@ -85,6 +85,7 @@ OTHERS = {
     "transformers-mel": StandIn("mel", "hf-audio-vocos-mel-24khz-small", "config.json", "model.safetensors"),
     "descript-dac": StandIn("dac", "dac-descript-small", None, "weights.pth"),
     "transformers-dac": StandIn("dac", "dac-transformers-small", "config.json", "model.safetensors"),
+    "facebook-dacvae": StandIn("dacvae", "dacvae-facebook-small", None, "weights.pth"),
     "stable-audio-oobleck": StandIn(
         "oobleck", "oobleck-stable-audio-tools-small", "model_config.json", "model.safetensors"
     ),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import OTHERS
 from torch import Tensor
 
 from vocos import Voco, get_voco, list_vocos
@@ -55,6 +56,18 @@ class TestDacVae(SmallContract):
     name = "dacvae"
 
 
+class TestDacVaeOfFacebook(VocoContract):
+    """Other weights of dacvae: another network, that cannot take very short clips."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        OTHERS["facebook-dacvae"].write(tmp_path)
+        self.weights = tmp_path
+
+    def make(self) -> Voco[Any]:
+        return get_voco("dacvae", weights=self.weights, message=[1, 0] * 8)
+
+
 class TestOobleck(SmallContract):
     name = "oobleck"
     encode_options = {"sample": False}
@@ -72,3 +85,38 @@ def test_half_precision_is_close_for_sampling_too(weights: Path) -> None:
     half = get_voco("oobleck", weights=weights, dtype=torch.bfloat16).encode(audio, generator=generator.manual_seed(3))
     assert half.dtype == torch.bfloat16
     assert (single - half).abs().max() < 0.1
+
+
+class TestWatermark:
+    """Options of dacvae that only facebook's weights understand."""
+
+    @pytest.fixture
+    def facebook(self, tmp_path: Path) -> Path:
+        OTHERS["facebook-dacvae"].write(tmp_path)
+        return tmp_path
+
+    def test_message_is_drawn_unless_given(self, facebook: Path) -> None:
+        latents = torch.randn(2, 2, 6)
+        drawing = get_voco("dacvae", weights=facebook)
+        torch.manual_seed(0)
+        first, second = drawing.decode(latents), drawing.decode(latents)
+        assert not torch.equal(first, second)
+        torch.manual_seed(0)
+        drawn = torch.randint(0, 2, (2, 16))
+        assert torch.equal(get_voco("dacvae", weights=facebook, message=drawn).decode(latents), first)
+        plain = get_voco("dacvae", weights=facebook, watermark=False)
+        assert torch.equal(plain.decode(latents), plain.decode(latents))
+
+    @pytest.mark.parametrize("message", [[1] * 15, [[1] * 17], [2] * 16, 1, [[[1] * 16]]])
+    def test_message_that_is_none_is_refused_at_once(self, message: Any, facebook: Path) -> None:
+        with pytest.raises(ValueError, match="expected message as 16 bits"):
+            get_voco("dacvae", weights=facebook, message=message)
+
+    def test_one_message_for_each_row_must_fit_the_batch(self, facebook: Path) -> None:
+        voco = get_voco("dacvae", weights=facebook, message=[[1] * 16, [0] * 16])
+        with pytest.raises(ValueError, match="2 messages for 3 rows that are decoded together"):
+            voco.decode(torch.randn(3, 2, 6))
+
+    def test_weights_without_watermark_take_no_message(self, weights: Path) -> None:
+        with pytest.raises(ValueError, match="these weights have no watermark; leave message= out"):
+            get_voco("dacvae", weights=weights, message=[1] * 16)

@@ -71,6 +71,10 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         """The network of a config. It is made on the meta device: no value may be computed for its parameters."""
         raise NotImplementedError
 
+    def _parse(self, data: Mapping[str, Any]) -> ConfigT:
+        """The config of a checkpoint's file."""
+        return self.config_type.parse(data)  # type: ignore[return-value]
+
     def _fitted(self, config: ConfigT, shapes: Mapping[str, tuple[int, ...]]) -> ConfigT:
         """The config completed with what only the shapes of the tensors tell, ours or a file's; usually nothing."""
         return config
@@ -141,7 +145,7 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         if isinstance(data.get("license"), str):
             self._license = data["license"]
         try:
-            return self.config_type.parse(data)  # type: ignore[return-value]
+            return self._parse(data)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from None
 

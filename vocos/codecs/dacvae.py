@@ -1,24 +1,33 @@
-"""DACVAE: DAC's blocks with parameter-free shortcuts around every change of rate, as a variational autoencoder.
+"""DACVAE, two codecs of that name on DAC's blocks (arXiv 2306.06546), each a variational autoencoder.
 
-Stereo is two mono signals. No paper; built on DAC, arXiv 2306.06546.
+The default has parameter-free shortcuts around every change of rate, and takes stereo as two mono signals. No paper.
 Weights: Hub optimizerai/vocos, no licence stated.
+
+Facebook's (code Apache-2.0, used by SAM Audio) is plain DAC around a Gaussian bottleneck, and watermarks its sound.
+Weights: Hub facebook/dacvae-watermarked, Apache-2.0.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 from vocos.checkpoint import Format
 from vocos.config import Config
-from vocos.hub import DEFAULT_REPOSITORY, Source
+from vocos.errors import InvalidInput
+from vocos.hub import DEFAULT_REPOSITORY, Location, Source
 from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div
-from vocos.nn.names import numbered_block
+from vocos.nn.names import UNIT, numbered_block, numbered_names
+from vocos.nn.watermark import Watermark
 from vocos.variational import VariationalVoco
 from vocos.voco import Facts
 
@@ -55,6 +64,14 @@ class DacVaeConfig(Config):
     def encoder_widths(self) -> list[int]:
         """Channels before each encoder block and after the last."""
         return [self.encoder_dim * 2**i for i in range(len(self.encoder_rates) + 1)]
+
+    def facts(self) -> Facts:
+        """What follows from the config."""
+        return Facts(self.sample_rate, CHANNEL, CHANNEL * self.latent_dim, math.prod(self.encoder_rates))
+
+    def network(self) -> nn.Module:
+        """The network, without values."""
+        return DacVaeNetwork(self)
 
     @property
     def decoder_widths(self) -> list[int]:
@@ -129,45 +146,204 @@ class DacVaeDecoder(Decoder):
 
 
 class DacVaeNetwork(nn.Module):
-    """Both halves, for one channel at a time."""
+    """Both halves, for one channel at a time; a stereo signal is two of them."""
 
     def __init__(self, config: DacVaeConfig) -> None:
         super().__init__()
+        self.hop_length = config.facts().hop_length
         self.encoder = DacVaeEncoder(config)
         self.decoder = DacVaeDecoder(config)
 
+    def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale, each `[B, C D, L]`, of audio `[B, C, N]`."""
+        mono = rearrange(pad_to_multiple(audio, self.hop_length), "b c n -> (b c) 1 n")
+        heads = rearrange(self.encoder(mono), "(b c) (two d) l -> two b (c d) l", c=CHANNEL, two=2)
+        return heads[0], heads[1]
 
-class DacVae(VariationalVoco[DacVaeConfig]):
+    def decode(self, latents: Tensor, message: Tensor | None) -> Tensor:
+        """Audio `[B, C, N]` of latents `[B, C D, L]`; it carries no message."""
+        mono = rearrange(latents, "b (c d) l -> (b c) d l", c=CHANNEL)
+        return rearrange(self.decoder(mono), "(b c) 1 n -> b c n", c=CHANNEL)
+
+
+@dataclass(frozen=True)
+class WatermarkedConfig(Config):
+    """Hyperparameters of facebook's DACVAE, named as in the published file, which has none that begin with `wm_`."""
+
+    encoder_dim: int = 64
+    encoder_rates: tuple[int, ...] = (2, 8, 10, 12)
+    latent_dim: int = 1024  # inside
+    codebook_dim: int = 128  # of the latents; there are no codebooks
+    decoder_dim: int = 1536
+    decoder_rates: tuple[int, ...] = (12, 10, 8, 2)
+    sample_rate: int = 48000
+    wm_rates: tuple[int, ...] = (8, 5, 4, 2)
+    wm_hidden: int = 512
+    wm_channels: int = 32
+    wm_latent: int = 128
+    nbits: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rates = (*self.encoder_rates, *self.decoder_rates)
+        self.require(all(rate % 2 == 0 for rate in rates), f"odd rates in {rates}")
+        hop = math.prod(self.encoder_rates)
+        self.require(hop == math.prod(self.decoder_rates), f"rates {rates} have different products")
+        self.require(
+            self.decoder_dim % 2 ** len(self.decoder_rates) == 0,
+            f"decoder_dim {self.decoder_dim} cannot be halved {len(self.decoder_rates)} times",
+        )
+        self.require(hop % math.prod(self.wm_rates) == 0, f"wm_rates {self.wm_rates} do not divide the hop {hop}")
+        self.require(
+            self.wm_hidden == self.wm_channels * 2 ** len(self.wm_rates) and self.wm_channels % 2 == 0,
+            f"wm_hidden {self.wm_hidden} is not wm_channels {self.wm_channels} doubled at each of {self.wm_rates}",
+        )
+
+    def facts(self) -> Facts:
+        """What follows from the config. A reflection must be shorter than the sound, hence the minimum."""
+        hop = math.prod(self.encoder_rates)
+        return Facts(self.sample_rate, 1, self.codebook_dim, hop, minimum_samples=hop // 2 + 1)
+
+    def network(self) -> nn.Module:
+        """The network, without values."""
+        return WatermarkedNetwork(self)
+
+
+def facebook_names(config: WatermarkedConfig) -> dict[str, str]:
+    """Module paths, ours -> those of facebook's file, where the watermark's layers lie in the decoder's blocks."""
+    root, ends = "decoder.model", "decoder.wm_model"
+    blocks = len(config.encoder_rates), len(config.decoder_rates)
+    names = numbered_names("encoder.block", root, "block", *blocks)
+    names |= {"in_proj": "quantizer.in_proj", "out_proj": "quantizer.out_proj"}
+    names |= {"decoder.snake": f"{ends}.encoder_block.pre.0", "decoder.conv_out": f"{ends}.encoder_block.pre.1"}
+    for i in range(blocks[1]):
+        theirs = f"{root}.{i + 1}.block"
+        for j, layer in enumerate((4, 5, 8)):
+            names |= {
+                f"decoder.blocks.{i}.units.{j}.{part}": f"{theirs}.{layer}.block.{k}" for k, part in enumerate(UNIT)
+            }
+        names |= {f"watermark.up.{i}.conv": f"{theirs}.3", f"watermark.down.{i}.conv": f"{theirs}.11"}
+        for part, layer in (("up", 6), ("down", 7)):
+            names |= {f"watermark.{part}.{i}.unit.conv{c}": f"{theirs}.{layer}.block.{2 * c - 1}" for c in (1, 2)}
+    return names | {
+        "watermark.conv_in": f"{ends}.encoder_block.pre.3",
+        "watermark.lstm_in.lstm": f"{ends}.encoder_block.post.0.lstm",
+        "watermark.to_latent": f"{ends}.encoder_block.post.2",
+        "watermark.bits": f"{ends}.msg_processor.msg_processor",
+        "watermark.from_latent": f"{ends}.decoder_block.pre.0",
+        "watermark.lstm_out.lstm": f"{ends}.decoder_block.pre.1.lstm",
+        "watermark.conv_out": f"{ends}.decoder_block.post.1",
+    }
+
+
+class WatermarkedNetwork(nn.Module):
+    """DAC's encoder and decoder around a Gaussian bottleneck, and what adds a watermark to the sound."""
+
+    def __init__(self, config: WatermarkedConfig) -> None:
+        super().__init__()
+        self.hop_length = config.facts().hop_length
+        self.strength = config.wm_channels / config.wm_latent
+        encoder_widths = [config.encoder_dim * 2**i for i in range(len(config.encoder_rates) + 1)]
+        decoder_widths = [config.decoder_dim // 2**i for i in range(len(config.decoder_rates) + 1)]
+        self.encoder = Encoder(1, encoder_widths, config.encoder_rates, config.latent_dim)
+        self.in_proj = nn.Conv1d(config.latent_dim, 2 * config.codebook_dim, 1)
+        self.out_proj = nn.Conv1d(config.codebook_dim, config.latent_dim, 1)
+        self.decoder = Decoder(config.latent_dim, decoder_widths, config.decoder_rates, 1)
+        self.watermark = Watermark(config.wm_hidden, config.wm_rates, config.wm_latent, config.nbits)
+
+    def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale, each `[B, D, L]`, of audio `[B, 1, N]`, completed by reflection."""
+        padded = F.pad(audio, (0, -audio.shape[-1] % self.hop_length), mode="reflect")
+        mean, scale = self.in_proj(self.encoder(padded)).chunk(2, dim=1)
+        return mean, scale
+
+    def decode(self, latents: Tensor, message: Tensor | None) -> Tensor:
+        """Audio `[B, 1, N]` of latents `[B, D, L]`, with a message `[B, n_bits]` or, for None, without watermark."""
+        audio = torch.tanh(self.decoder(self.out_proj(latents)))
+        return audio if message is None else audio + self.strength * self.watermark(audio, message)
+
+
+AnyConfig = DacVaeConfig | WatermarkedConfig
+
+
+class DacVae(VariationalVoco[AnyConfig]):
     """Stereo sound at 48 kHz: 1024 latents a channel, the left one's first; 23.4 frames per second.
 
-    `encode` gives the mean, as the original does.
+    `encode` gives the mean, as the original does. With the weights of facebook/dacvae-watermarked: mono, 128 latents,
+    25 frames per second, and sound that carries a watermark, like the reference's.
+
+    Args:
+        location, device, dtype, sample: as of `VariationalVoco`.
+        watermark: whether decoded sound carries one, if the weights have it.
+        message: bits of the watermark, `[n_bits]` or one row for each of the batch; None draws them at each call from
+            PyTorch's global generator, as the reference does.
     """
 
     config_type = DacVaeConfig
     default = Source(DEFAULT_REPOSITORY)
-    layouts = (("dac-vae-small.json", "dac-vae-small.safetensors"),)
+    layouts = (("dac-vae-small.json", "dac-vae-small.safetensors"), (None, "weights.pth"))
     original_samples = False
-    formats = (Format("original", marker="encoder.fc_mean", modules=original_names),)
+    formats = (
+        Format("original", marker="encoder.fc_mean", modules=original_names),
+        Format("facebook", marker="quantizer.in_proj", modules=facebook_names, prefixes=("", "audio_codec.")),
+    )
 
-    def _facts(self, config: DacVaeConfig) -> Facts:
-        return Facts(
-            sampling_rate=config.sample_rate,
-            channel=CHANNEL,
-            latent_dim=CHANNEL * config.latent_dim,
-            hop_length=math.prod(config.encoder_rates),
-        )
+    def __init__(
+        self,
+        location: Location | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        sample: bool | None = None,
+        watermark: bool = True,
+        message: Sequence[int] | Sequence[Sequence[int]] | Tensor | None = None,
+    ) -> None:
+        super().__init__(location, device, dtype, sample=sample)
+        self.watermark = watermark
+        self.message = None if message is None else torch.as_tensor(message)
+        if self._config is not None:
+            self._check_message(self._config)
 
-    def _build(self, config: DacVaeConfig) -> nn.Module:
-        return DacVaeNetwork(config)
+    def _check_message(self, config: AnyConfig) -> None:
+        if self.message is None:
+            return
+        if isinstance(config, DacVaeConfig):
+            raise InvalidInput("dacvae: these weights have no watermark; leave message= out")
+        bits = self.message.long()
+        if self.message.ndim not in (1, 2) or bits.shape[-1] != config.nbits or not ((bits == 0) | (bits == 1)).all():
+            raise InvalidInput(
+                f"dacvae: expected message as {config.nbits} bits, or one row of them for each of the batch, "
+                f"got {self.message.tolist()}"
+            )
+
+    def _bits(self, batch: int) -> Tensor | None:
+        """The message of each row, `[B, n_bits]`; None for no watermark."""
+        config = self._hyperparameters
+        if isinstance(config, DacVaeConfig) or not self.watermark:
+            return None
+        self._check_message(config)
+        if self.message is None:
+            return torch.randint(0, 2, (batch, config.nbits)).to(self.device)
+        if self.message.ndim == 2 and len(self.message) != batch:
+            raise InvalidInput(f"decode: {len(self.message)} messages for {batch} rows that are decoded together")
+        return self.message.long().to(self.device).expand(batch, config.nbits)
+
+    def _parse(self, data: Mapping[str, Any]) -> AnyConfig:
+        inner = data.get("audio_codec", data)  # where SAM Audio keeps it
+        return WatermarkedConfig.parse(inner) if "codebook_dim" in inner else DacVaeConfig.parse(data)
+
+    def _facts(self, config: AnyConfig) -> Facts:
+        return config.facts()
+
+    def _build(self, config: AnyConfig) -> nn.Module:
+        return config.network()
 
     def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        mono = rearrange(pad_to_multiple(audio, self.hop_length), "b c n -> (b c) 1 n").to(self.dtype)
-        heads = rearrange(self.network.encoder(mono), "(b c) (two d) l -> two b (c d) l", c=CHANNEL, two=2)
-        return heads[0], heads[1]
+        mean, scale = self.network.posterior(audio.to(self.dtype))
+        return mean, scale
 
     def _decode(self, latents: Tensor, length: int) -> Tensor:
-        mono = rearrange(latents, "b (c d) l -> (b c) d l", c=CHANNEL).to(self.dtype)
-        return rearrange(self.network.decoder(mono), "(b c) 1 n -> b c n", c=CHANNEL)
+        return self.network.decode(latents.to(self.dtype), self._bits(latents.shape[0]))
 
     def _frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)
