@@ -10,7 +10,12 @@ from typing import Any, Self, get_type_hints
 
 from vocos.errors import CheckpointError
 
-MAX_SIZE = 1 << 20  # above every real width, table or rate (the largest known is a rate, 192 000); a typo beyond
+# Above every real value; beyond is a typo or an attack, and would fill the memory before anything else fails.
+MAX_SIZE = 1 << 20  # of a width, table or rate; the largest known is a sampling rate of 192 000
+MAX_COUNT = 1024  # of layers, codebooks, mel bands, bits
+MAX_WINDOW = 1 << 15  # samples of a Fourier transform
+MAX_ITEMS = 32  # of a list
+LIMITS = {"n_fft": MAX_WINDOW} | dict.fromkeys(("num_layers", "n_codebooks", "n_mels", "nbits"), MAX_COUNT)
 
 
 @dataclass(frozen=True)
@@ -69,16 +74,23 @@ def expect(data: Mapping[str, Any], name: str, value: Any, default: Any = None) 
 def _checked(name: str, kind: Any, value: Any) -> Any:
     """The value as a field of this kind, lists as tuples, or CheckpointError."""
     if kind in (tuple[int, ...], tuple[float, ...]):
-        if not isinstance(value, (list, tuple)) or not value:
-            raise CheckpointError(f"config: {name} must be a list of numbers, got {value!r}")
+        if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_ITEMS:
+            raise CheckpointError(f"config: {name} must be a list of 1 to {MAX_ITEMS} numbers, got {_short(value)}")
         return tuple(_checked(name, int if kind == tuple[int, ...] else float, item) for item in value)
     if kind is int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
-            raise CheckpointError(f"config: {name} must be an integer from 1 to {MAX_SIZE}, got {value!r}")
+        limit = LIMITS.get(name, MAX_SIZE)
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
+            raise CheckpointError(f"config: {name} must be an integer from 1 to {limit}, got {_short(value)}")
     elif kind is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise CheckpointError(f"config: {name} must be a number, got {value!r}")
+            raise CheckpointError(f"config: {name} must be a number, got {_short(value)}")
         return float(value)
     elif kind is str and not isinstance(value, str):
-        raise CheckpointError(f"config: {name} must be a string, got {value!r}")
+        raise CheckpointError(f"config: {name} must be a string, got {_short(value)}")
     return value
+
+
+def _short(value: Any) -> str:
+    """A value for a message of one line."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import hashlib
+import logging
 import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vocos import __version__
-from vocos.errors import WeightsUnavailable
+from vocos.errors import CheckpointError, InvalidInput, WeightsUnavailable
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_REPOSITORY = "optimizerai/vocos"
 _REPOSITORY_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_FILE_ENDINGS = (".safetensors", ".json", ".pt", ".pth", ".bin", ".ckpt", ".th")
-
+_WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th")
+_FILE_ENDINGS = (*_WEIGHT_ENDINGS, ".json", ".yaml")
+_DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR}
 
 # Pairs of config and weights, as files in a folder or repository, the likelier first; the config may be inside.
 Layouts = tuple[tuple[str | None, str], ...]
@@ -27,12 +33,28 @@ class Source:
     Attributes:
         repository: on the Hub.
         license: identifier of the licence of the weights, None if none is stated.
+        license_url: where it can be read.
         revision: commit that is fetched; None for the newest, where no commit is known.
+        sha256: of the file of weights, in hexadecimal, where it is known.
+        size_bytes: of the file of weights, where it is known.
+        is_gated: whether the Hub asks for a token; None if that is not known.
+        is_commercial: whether the licence allows commercial use; None if it does not say.
     """
 
     repository: str
     license: str | None = None
+    license_url: str | None = None
     revision: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+    is_gated: bool | None = None
+    is_commercial: bool | None = None
+
+    def restrictions(self) -> list[str]:
+        """What a user must know before fetching, in words."""
+        gated = f"gated: accept the licence at https://huggingface.co/{self.repository}"
+        rules = [gated] if self.is_gated else []
+        return rules + ([f"not for commercial use ({self.license})"] if self.is_commercial is False else [])
 
     def replacement(self) -> str | None:
         """What the environment variable `VOCOS_REPO` puts in the place of the default repository, None if nothing."""
@@ -51,6 +73,7 @@ class Location:
         cache_dir: of the Hub's client.
         local_files_only: make no request.
         is_known: `weights` is a repository of ours, whatever folders there are.
+        sha256: that a download of the file of weights must have, where it is known.
     """
 
     weights: str | None = None
@@ -60,6 +83,11 @@ class Location:
     cache_dir: str | None = None
     local_files_only: bool = False
     is_known: bool = False
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.subfolder is not None and (".." in Path(self.subfolder).parts or Path(self.subfolder).is_absolute()):
+            raise InvalidInput(f"weights: subfolder {self.subfolder!r} leaves the place that it is a folder of")
 
     @functools.cached_property
     def path(self) -> Path | None:
@@ -151,6 +179,39 @@ def _download(location: Location, name: str) -> Path | None:
     # Imported here: the client reads HF_HOME, HF_ENDPOINT and the like once, at import, and a program may still
     # want to set them.
     import huggingface_hub
+
+    before = huggingface_hub.try_to_load_from_cache(
+        str(location.weights), f"{location.subfolder}/{name}" if location.subfolder else name,
+        cache_dir=location.cache_dir, revision=location.revision,
+    )  # fmt: skip
+    path = _request(location, name)
+    if path is None or (isinstance(before, str) and Path(before).resolve() == path.resolve()):
+        return path
+    logger.info("downloaded %s of %s", name, location)
+    expected = location.sha256 if name.endswith(_WEIGHT_ENDINGS) else None
+    if not _is_intact(path, expected):
+        path = _request(location, name, force=True)
+        if path is None or not _is_intact(path, expected):
+            raise CheckpointError(
+                f"{path}: not the file that {location} announces (its SHA-256 differs), twice in a row; a proxy or "
+                "mirror may alter it: try again later, or pass weights= a local folder"
+            )
+    return path
+
+
+def _is_intact(path: Path, sha256: str | None) -> bool:
+    """Whether a download has the hash known, or else the one that the Hub names large files by."""
+    name = path.resolve().name
+    expected = sha256 or (name if re.fullmatch(r"[0-9a-f]{64}", name) else None)
+    if expected is None:
+        return True
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == expected
+
+
+def _request(location: Location, name: str, force: bool = False) -> Path | None:
+    """Path in the cache of the Hub's client, which downloads what is not there; None if the place has no such file."""
+    import huggingface_hub
     from huggingface_hub import errors
 
     repository = str(location.weights)
@@ -164,6 +225,7 @@ def _download(location: Location, name: str) -> Path | None:
                 token=location.token,
                 cache_dir=location.cache_dir,
                 local_files_only=location.local_files_only,
+                force_download=force,
                 library_name="vocos",
                 library_version=__version__,
             )
@@ -192,6 +254,11 @@ def _download(location: Location, name: str) -> Path | None:
             "HF_HUB_OFFLINE, or local_files_only=True); connect once to download it, or pass weights= a local folder"
         ) from error
     except Exception as error:  # the client lets errors of its HTTP library through, which differ between its versions
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise WeightsUnavailable(
+                f"weights: {name!r} of {repository!r} cannot be written to the cache ({error}); make room or choose "
+                "another folder with HF_HOME or cache_dir="
+            ) from error
         raise WeightsUnavailable(
             f"weights: downloading {name!r} of {repository!r} failed: {type(error).__name__}: {error}; try again, or "
             "pass weights= a local folder"

@@ -128,7 +128,13 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
             self._location = replace(self._location, weights=weights)
             return False
         revision = self._location.revision or self.default.revision
-        self._location = replace(self._location, weights=self.default.repository, revision=revision, is_known=True)
+        self._location = replace(
+            self._location,
+            weights=self.default.repository,
+            revision=revision,
+            is_known=True,
+            sha256=self.default.sha256,
+        )
         return True
 
     def _read_config(self) -> ConfigT:
@@ -154,8 +160,16 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         return (*self.layouts, OWN_LAYOUT)
 
     def _empty_network(self, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
-        with torch.device("meta"):
-            return self._build(self._fitted(self._hyperparameters, shapes))
+        return self._empty(self._fitted(self._hyperparameters, shapes), self.source)
+
+    def _empty(self, config: ConfigT, source: object) -> nn.Module:
+        try:
+            with torch.device("meta"):
+                return self._build(config)
+        except (RuntimeError, OverflowError, TypeError) as error:  # sizes whose product no tensor can have
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{source}: no network can have this config: {error}") from error
 
     def _loaded_network(self) -> nn.Module:
         device = self._device or torch.device("cpu")
@@ -167,8 +181,7 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         known, file = checkpoint.recognise(open_tensors(path), self.formats, self.name)
         companion = self._companion() if known.lacks else None
         config = self._fitted(config, {**file.shapes, **(companion[1].shapes if companion else {})})
-        with torch.device("meta"):
-            network = self._build(config)
+        network = self._empty(config, path)
         options = {"device": device, "dtype": self._dtype or torch.float32}
         checkpoint.fill(network, file, known, config, options)
         if companion:
