@@ -277,3 +277,23 @@ class TestSave:
         with pytest.raises(OSError, match="No space left"):
             voco.save(tmp_path)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_mel_of_another_rate_with_slaney_filters(folder: Path, tmp_path: Path) -> None:
+    """Other people train Vocos on other spectrograms; the file's own filter bank says whether we mean the same."""
+    from vocos.nn.spectral import MelScale
+
+    config = json.loads((folder / "mel.json").read_text())
+    config["feature_extractor"]["init_args"] |= {
+        "sample_rate": 22050, "f_min": 40, "f_max": 8000, "norm": "slaney", "mel_scale": "slaney",
+    }  # fmt: skip
+    (folder / "mel.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="mel_scale.fb is not the constant"):
+        get_voco("mel", weights=folder).load()
+    filters = MelScale(22050, 20, 40.0, 8000.0, "slaney", "slaney").filters(256)
+    name = "feature_extractor.mel_spec.mel_scale.fb"
+    rewrite(folder / "mel.safetensors", lambda tensors: tensors.update({name: filters}))
+    voco = get_voco("mel", weights=folder).load()
+    assert voco.sampling_rate == 22050
+    voco.export(tmp_path / "to", "charactr")
+    assert get_voco("mel", weights=tmp_path / "to").load().config == voco.config

@@ -29,7 +29,8 @@ def test_example_runs(example: str, weights: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_table_of_codecs_is_what_the_registry_says() -> None:
-    rows = {cells[0].strip("`"): cells[1:] for cells in re.findall(r"^\| (`\w+`) \| (.*) \|$", README, re.MULTILINE)}
+    section = README.split("## The codecs")[1].split("\n## ")[0]
+    rows = {cells[0].strip("`"): cells[1:] for cells in re.findall(r"^\| (`\w+`) \| (.*) \|$", section, re.MULTILINE)}
     table = {name: [cell.strip() for cell in cells[0].split("|")] for name, cells in rows.items()}
     assert set(table) == set(registry.BUILT_IN)
     for name, known in registry.BUILT_IN.items():
@@ -45,3 +46,12 @@ def test_errors_named_in_the_readme_are_public() -> None:
     section = README.split("## Errors")[1].split("## Develop")[0]
     named = {name for name in vocos.__all__ if f"`{name}`" in section or f"`vocos.{name}`" in section}
     assert named == set(vocos.errors.__all__)
+
+
+def test_layouts_named_in_the_readme_are_those_that_are_read() -> None:
+    section = README.split("## Weights")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
+    for name in rows:
+        for target in type(vocos.get_voco(name)).targets:
+            assert target.name in rows[name], (name, target.name)
+    assert set(rows) == {name for name, known in registry.BUILT_IN.items() if known.source}

@@ -18,13 +18,13 @@ LAYERS = [
     ["errors"],
     ["atomic", "config", "hub", "kernels", "tensors"],
     ["nn", "checkpoint"],
-    ["check", "lazy", "rows"],
+    ["check", "export", "lazy", "rows"],
     ["pretrained"],
     ["voco"],
     ["variational", "latents"],
     ["codecs"],
     ["registry", "audio", "picture"],
-    ["testing", "commands"],
+    ["testing", "catalogue", "commands"],
     ["cli"],
     ["__main__"],
 ]
@@ -34,8 +34,8 @@ OWNERS = {
     "huggingface_hub": "hub",
     "soundfile": "audio",
     "soxr": "audio",
-    "safetensors": "tensors checkpoint latents",
-    "yaml": "checkpoint",
+    "safetensors": "tensors checkpoint export latents",
+    "yaml": "checkpoint export",
 }
 
 

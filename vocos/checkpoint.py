@@ -24,7 +24,7 @@ SHOWN = 3  # names of each kind in a message
 ConfigT = TypeVar("ConfigT")
 
 # Under these leaves a public file keeps the magnitude g and direction v of a weight-normalised `weight`.
-_WEIGHT_NORM = (
+WEIGHT_NORM = (
     ("weight_g", "weight_v"),
     ("parametrizations.weight.original0", "parametrizations.weight.original1"),
 )
@@ -40,6 +40,7 @@ class Format(Generic[ConfigT]):
         prefixes: what may stand before every name; what is under none of them is left alone.
         modules: path of each module or tensor that has another name there, ours -> theirs, for a config.
         unused: beginnings of the names that such a file may hold and the network does without.
+        has_flat_snakes: whether the parameters of a snake are `[C]`, not `[1, C, 1]`.
         lacks: beginning of our names of what comes from a companion file; "" if nothing does.
         constants: names of tensors that are computed here; they must have the values computed.
     """
@@ -49,11 +50,12 @@ class Format(Generic[ConfigT]):
     prefixes: tuple[str, ...] = ("",)
     modules: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
     unused: tuple[str, ...] = ()
+    has_flat_snakes: bool = False
     lacks: str = ""
     constants: Callable[[ConfigT], Mapping[str, Tensor]] = lambda config: {}
 
 
-_WEIGHT_LEAVES = ("weight", *(direction for _, direction in _WEIGHT_NORM))
+_WEIGHT_LEAVES = ("weight", *(direction for _, direction in WEIGHT_NORM))
 
 OWN_FORMAT: Format[Any] = Format("vocos", marker="")
 OWN_MARK = "vocos"  # key in the metadata of the files that `Voco.save` writes
@@ -93,6 +95,11 @@ def component(config: Mapping[str, Any], part: str, class_name: str) -> Mapping[
         raise CheckpointError(f"config: {part} is a {found!r}, this codec reads {class_name!r}")
     arguments: Mapping[str, Any] = section["init_args"]
     return arguments
+
+
+def part(class_name: str, **arguments: Any) -> dict[str, Any]:
+    """One part of a config that `component` reads, under the package name of the public files."""
+    return {"class_path": f"vocos.{class_name}", "init_args": arguments}
 
 
 def recognise(file: TensorFile, formats: tuple[Format[ConfigT], ...], codec: str) -> tuple[Format[ConfigT], TensorFile]:
@@ -158,7 +165,7 @@ def _stored_as(name: str, file: TensorFile) -> tuple[str, ...]:
     """The names under which a file keeps a tensor: its own, or those of its magnitude and direction."""
     module, _, leaf = name.rpartition(".")
     if leaf == "weight" and name not in file.shapes:
-        for pair in _WEIGHT_NORM:
+        for pair in WEIGHT_NORM:
             names = tuple(f"{module}.{part}" for part in pair)
             if any(part in file.shapes for part in names):
                 return names
@@ -173,8 +180,12 @@ def _fold(first: Tensor, direction: Tensor | None = None) -> Tensor:
     if direction is None:
         return first.float()
     direction = direction.float()
-    norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.ndim)), keepdim=True)
-    return direction * (first.float() / norm)
+    return direction * (first.float() / direction_norm(direction))
+
+
+def direction_norm(direction: Tensor) -> Tensor:
+    """Norm over all axes but the first, which are kept."""
+    return torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.ndim)), keepdim=True)
 
 
 def _check_names(
@@ -213,11 +224,22 @@ def _is_flat(name: str, stored: tuple[int, ...], wanted: tuple[int, ...]) -> boo
     return name.endswith((".alpha", ".beta")) and wanted == (1, *stored, 1)
 
 
-def save(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-    """Write `model.safetensors` and `config.json`; each appears under its name only when it is complete."""
+def save(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], origin: Mapping[str, str]) -> list[Path]:
+    """Write `model.safetensors` and `config.json`; each appears under its name only when it is complete.
+
+    Args:
+        folder: made if need be.
+        state: tensors, under our names.
+        config: hyperparameters.
+        origin: what is known of the weights; goes into the metadata of the one and the head of the other.
+
+    Returns:
+        The files written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with replacing(folder / "model.safetensors") as path:
-        save_file(tensors, path, metadata={"format": "pt", OWN_MARK: __version__})
+        save_file(tensors, path, metadata={"format": "pt", OWN_MARK: __version__, **origin})
     with replacing(folder / "config.json") as path:
-        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({**origin, **config}, indent=2) + "\n", encoding="utf-8")
+    return [folder / "config.json", folder / "model.safetensors"]

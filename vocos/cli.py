@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from vocos import __version__, commands
+from vocos import __version__, catalogue, commands
 from vocos.errors import VocoError
 
 DEFAULT = "griffinlim"  # the codec that needs no weights
@@ -47,11 +47,11 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    sub = command(commands.list_codecs, "list", "The codecs, with what is known of each without its weights.")
+    sub = command(catalogue.list_codecs, "list", "The codecs, with what is known of each without its weights.")
     sub.add_argument("pattern", nargs="?", help='such as "dac*"')
     sub.add_argument("--json", action="store_true", help="for machines")
 
-    sub = command(commands.info, "info", "What is known of one codec. Downloads no weights.")
+    sub = command(catalogue.info, "info", "What is known of one codec. Downloads no weights.")
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("--weights", help="Hub repository, folder or file; default: those of the codec")
     sub.add_argument("--json", action="store_true", help="for machines")
@@ -70,6 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_codec(sub)
     sub.add_argument("input", type=Path, metavar="IN", help="audio file of any sampling rate")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="audio file")
+
+    sub = command(catalogue.fetch, "fetch", "Download weights into the Hub's cache, and print where they are.")
+    sub.add_argument("names", nargs="+", metavar="NAME", help="one of `vocos list`")
+
+    sub = command(catalogue.convert, "convert", "Write weights in another layout.")
+    sub.add_argument("source", metavar="SOURCE", help="Hub repository, folder or file, or a name of `vocos list`")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    sub.add_argument("--to", default="vocos", metavar="FORMAT", help='layout; default: ours, "vocos"')
+    sub.add_argument("--voco", "--codec", metavar="NAME", help="codec of the weights; default: found by trying")
 
     sub = command(
         commands.demo, "demo", "Reconstruct a sample that comes with the package; write the sound and a picture."

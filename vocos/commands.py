@@ -1,9 +1,8 @@
-"""What the commands of `vocos` do. Each takes the arguments that `vocos.cli` has parsed."""
+"""The commands of `vocos` that deal with sound. Each takes the arguments that `vocos.cli` has parsed."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -17,75 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vocos.voco import Voco
-
-
-# What is known
-
-
-def list_codecs(arguments: argparse.Namespace) -> None:
-    """One line for each codec, or JSON."""
-    from vocos.registry import list_vocos
-
-    rows = [_facts(name) for name in list_vocos(arguments.pattern)]
-    if arguments.json:
-        print(json.dumps(rows, indent=2))
-        return
-    header = ["name", "Hz", "channels", "latent size", "frames/s", "licence", "weights"]
-    table = [header] + [[row["name"], *_described(row)] for row in rows]
-    widths = [max(len(line[column]) for line in table if len(line) > column) for column in range(len(header))]
-    for line in table:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=False)).rstrip())
-
-
-def _facts(name: str) -> dict[str, Any]:
-    """Facts of a codec: of a built-in one without importing torch; of a broken plugin, its error."""
-    from vocos.registry import BUILT_IN, get_voco
-
-    try:
-        codec: Any = BUILT_IN[name] if name in BUILT_IN else get_voco(name)
-        facts = {key: getattr(codec, key) for key in ("sampling_rate", "channel", "latent_dim", "hop_length")}
-    except VocoError as error:
-        return {"name": name, "error": str(error)}
-    rate = facts["sampling_rate"] / facts["hop_length"]
-    return {"name": name, **facts, "frame_rate": rate, "license": codec.license, "source": codec.source}
-
-
-def _described(row: dict[str, Any]) -> list[str]:
-    if "error" in row:
-        return [row["error"]]
-    numbers = [str(row[key]) for key in ("sampling_rate", "channel", "latent_dim")]
-    licence = row["license"] or ("not stated" if row["source"] else "-")
-    return [*numbers, f"{row['frame_rate']:.2f}", licence, row["source"] or "none needed"]
-
-
-def info(arguments: argparse.Namespace) -> None:
-    """What is known of one codec."""
-    from vocos.registry import get_voco
-
-    voco = get_voco(arguments.name, weights=arguments.weights)
-    facts: dict[str, Any] = {
-        "name": voco.name,
-        "sampling_rate": voco.sampling_rate,
-        "channel": voco.channel,
-        "latent_dim": voco.latent_dim,
-        "hop_length": voco.hop_length,
-        "frame_rate": voco.frame_rate,
-        "n_codebooks": voco.n_codebooks,
-        "codebook_size": voco.codebook_size,
-        "bits_per_second": voco.bits_per_second,
-        "license": voco.license,
-        "source": voco.source,
-        "config": voco.config,
-    }
-    if arguments.json:
-        print(json.dumps(facts, indent=2))
-        return
-    for key, value in facts.items():
-        text = ", ".join(f"{name}={part}" for name, part in value.items()) if key == "config" else value
-        print(f"{key}: {('not stated' if key == 'license' else 'none') if text is None else text}")
-
-
-# Sound and latents
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, get_type_hints
@@ -11,10 +11,11 @@ from typing import Any, Self, get_type_hints
 from vocos.errors import CheckpointError
 
 # Above every real value; beyond is a typo or an attack, and would fill the memory before anything else fails.
-MAX_SIZE = 1 << 20  # of a width, table or rate; the largest known is a sampling rate of 192 000
+MAX_SIZE = 1 << 20  # of a width, table, rate or any other number; the largest known is a sampling rate of 192 000
 MAX_COUNT = 1024  # of layers, codebooks, mel bands, bits
 MAX_WINDOW = 1 << 15  # samples of a Fourier transform
 MAX_ITEMS = 32  # of a list
+MAX_TEXT = 80  # characters of a string, and of a value in a message
 LIMITS = {"n_fft": MAX_WINDOW} | dict.fromkeys(("num_layers", "n_codebooks", "n_mels", "nbits"), MAX_COUNT)
 
 
@@ -67,8 +68,9 @@ def expect(data: Mapping[str, Any], name: str, value: Any, default: Any = None) 
         value: that it must have.
         default: that it has when it is absent.
     """
-    if data.get(name, default) != value:
-        raise CheckpointError(f"config: {name} is {data.get(name, default)!r}, only {value!r} is supported")
+    found = data.get(name, default)
+    if found != value:
+        raise CheckpointError(f"config: {name} is {_short(found)}, only {_short(value)} is supported")
 
 
 def _checked(name: str, kind: Any, value: Any) -> Any:
@@ -82,15 +84,26 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
             raise CheckpointError(f"config: {name} must be an integer from 1 to {limit}, got {_short(value)}")
     elif kind is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise CheckpointError(f"config: {name} must be a number, got {_short(value)}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= MAX_SIZE:  # nor nan
+            raise CheckpointError(f"config: {name} must be a number up to {MAX_SIZE}, got {_short(value)}")
         return float(value)
-    elif kind is str and not isinstance(value, str):
-        raise CheckpointError(f"config: {name} must be a string, got {_short(value)}")
+    elif kind is str and not (isinstance(value, str) and len(value) <= MAX_TEXT):
+        raise CheckpointError(f"config: {name} must be a string of at most {MAX_TEXT} characters, got {_short(value)}")
     return value
+
+
+class _Short(reprlib.Repr):
+    """As `repr`, without visiting more of a value than is shown: it may be deep, or hold itself, or have no end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxtuple, self.maxdict, self.maxstring = 2, 4, 4, 4, MAX_TEXT
+
+    def repr_int(self, x: int, level: int) -> str:
+        return repr(x) if x.bit_length() < MAX_TEXT else f"an integer of {x.bit_length()} bits"
 
 
 def _short(value: Any) -> str:
     """A value for a message of one line."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    text = " ".join(_Short().repr(value).split())
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."

@@ -17,6 +17,7 @@ from vocos.errors import CheckpointError, InvalidInput, WeightsUnavailable
 logger = logging.getLogger(__name__)
 
 DEFAULT_REPOSITORY = "optimizerai/vocos"
+MAX_DOWNLOADS = 2  # of one file, for a transfer may spoil it once
 _REPOSITORY_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th")
 _FILE_ENDINGS = (*_WEIGHT_ENDINGS, ".json", ".yaml")
@@ -74,6 +75,7 @@ class Location:
         local_files_only: make no request.
         is_known: `weights` is a repository of ours, whatever folders there are.
         sha256: that a download of the file of weights must have, where it is known.
+        notice: said when the file of weights is downloaded.
     """
 
     weights: str | None = None
@@ -84,6 +86,7 @@ class Location:
     local_files_only: bool = False
     is_known: bool = False
     sha256: str | None = None
+    notice: str = ""
 
     def __post_init__(self) -> None:
         if self.subfolder is not None and (".." in Path(self.subfolder).parts or Path(self.subfolder).is_absolute()):
@@ -138,7 +141,7 @@ def _find_on_hub(location: Location, names: tuple[str, ...]) -> Path | None:
         if path is not None:
             return path
     if unreachable:
-        raise unreachable
+        raise WeightsUnavailable(str(unreachable)) from unreachable.__cause__
     return None
 
 
@@ -184,19 +187,23 @@ def _download(location: Location, name: str) -> Path | None:
         str(location.weights), f"{location.subfolder}/{name}" if location.subfolder else name,
         cache_dir=location.cache_dir, revision=location.revision,
     )  # fmt: skip
-    path = _request(location, name)
-    if path is None or (isinstance(before, str) and Path(before).resolve() == path.resolve()):
-        return path
-    logger.info("downloaded %s of %s", name, location)
     expected = location.sha256 if name.endswith(_WEIGHT_ENDINGS) else None
-    if not _is_intact(path, expected):
-        path = _request(location, name, force=True)
-        if path is None or not _is_intact(path, expected):
-            raise CheckpointError(
-                f"{path}: not the file that {location} announces (its SHA-256 differs), twice in a row; a proxy or "
-                "mirror may alter it: try again later, or pass weights= a local folder"
-            )
-    return path
+    for _ in range(MAX_DOWNLOADS):
+        path = _request(location, name)
+        if path is None or (isinstance(before, str) and Path(before).resolve() == path.resolve()):
+            return path
+        logger.info("downloaded %s of %s", name, location)
+        if _is_intact(path, expected):
+            if location.notice and name.endswith(_WEIGHT_ENDINGS):
+                logger.warning("the weights of %s are %s", location, location.notice)
+            return path
+        # Out of the cache, where it would be taken for good from now on, by every program of this user.
+        for file in (path.resolve(), path):
+            file.unlink(missing_ok=True)
+    raise CheckpointError(
+        f"{path}: not the file that {location} announces (its SHA-256 differs), twice in a row; a proxy or mirror may "
+        "alter it: try again later, or pass weights= a local folder"
+    )
 
 
 def _is_intact(path: Path, sha256: str | None) -> bool:
@@ -209,7 +216,7 @@ def _is_intact(path: Path, sha256: str | None) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == expected
 
 
-def _request(location: Location, name: str, force: bool = False) -> Path | None:
+def _request(location: Location, name: str) -> Path | None:
     """Path in the cache of the Hub's client, which downloads what is not there; None if the place has no such file."""
     import huggingface_hub
     from huggingface_hub import errors
@@ -225,7 +232,6 @@ def _request(location: Location, name: str, force: bool = False) -> Path | None:
                 token=location.token,
                 cache_dir=location.cache_dir,
                 local_files_only=location.local_files_only,
-                force_download=force,
                 library_name="vocos",
                 library_version=__version__,
             )
@@ -259,7 +265,8 @@ def _request(location: Location, name: str, force: bool = False) -> Path | None:
                 f"weights: {name!r} of {repository!r} cannot be written to the cache ({error}); make room or choose "
                 "another folder with HF_HOME or cache_dir="
             ) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())  # some of the client's have several lines
         raise WeightsUnavailable(
-            f"weights: downloading {name!r} of {repository!r} failed: {type(error).__name__}: {error}; try again, or "
-            "pass weights= a local folder"
+            f"weights: downloading {name!r} of {repository!r} failed: {reason}; try again, or pass weights= a local "
+            "folder"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import nn
 
-from vocos import checkpoint, hub
+from vocos import checkpoint, export, hub
 from vocos.config import Config
 from vocos.errors import CheckpointError, InvalidInput
 from vocos.hub import Location, Source
@@ -39,12 +39,16 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         default: the default checkpoint; None for a codec that has no weights.
         layouts: names of the files of config and weights, besides what `save` writes.
         formats: of the checkpoints that can be read, besides what `save` writes.
+        targets: layouts that `export` writes, besides our own.
+        known: other public checkpoints, for what is known of their licences.
     """
 
     config_type: ClassVar[type[Config]]
     default: ClassVar[Source | None] = None
     layouts: ClassVar[hub.Layouts] = ()
     formats: ClassVar[tuple[checkpoint.Format[Any], ...]] = ()
+    targets: ClassVar[tuple[export.Target[Any], ...]] = ()
+    known: ClassVar[tuple[Source, ...]] = ()
 
     def __init__(
         self,
@@ -56,12 +60,12 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         self.name = type(self).__name__.lower()
         self._location = location or Location()
         self._license: str | None = None
+        self._restrictions: list[str] = []
         self._config: ConfigT | None = None
         self._config_file: Path | None = None
         self._is_built_in = self._settle_location()
         if self._is_built_in:
             self._config = self.config_type()  # type: ignore[assignment]
-            self._license = self.default.license if self.default else None
         elif self._location.path is not None:
             self._config = self._read_config()
 
@@ -101,6 +105,11 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         return self._license
 
     @property
+    def restrictions(self) -> list[str]:
+        """What a user of the weights must know, in words: whether they are gated, or not for commercial use."""
+        return self._restrictions
+
+    @property
     def _hyperparameters(self) -> ConfigT:
         if self._config is None:
             with self._lock:
@@ -112,9 +121,41 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
 
         Each file replaces an older one of its name only when it is complete.
         """
-        state = self.network.state_dict()
-        config = {"voco": self.name, "license": self.license, "source": self.source, **self.config}
-        checkpoint.save(Path(folder), state, config)
+        self.export(folder, "vocos")
+
+    def export(self, folder: str | Path, target: str) -> list[Path]:
+        """Write the weights in a public layout, or "vocos" for our own.
+
+        Returns:
+            The files written.
+
+        Raises:
+            InvalidInput: if the codec has no such layout, or it cannot hold these weights.
+        """
+        layouts = {known.name: known for known in self.targets}
+        if target != "vocos" and target not in layouts:
+            raise InvalidInput(f"{self.name}: no layout {target!r}; there are {', '.join(['vocos', *layouts])}")
+        state, config = self.network.state_dict(), self._hyperparameters
+        if target == "vocos":
+            known = {"voco": self.name, "license": self.license, "source": self.source}
+            return checkpoint.save(Path(folder), state, self.config, {k: v for k, v in known.items() if v})
+        if problem := layouts[target].problem(config):
+            raise InvalidInput(f"{self.name}: {target!r} cannot hold these weights: {problem}")
+        return export.write(Path(folder), state, layouts[target], config)
+
+    def fetch(self) -> list[Path]:
+        """Bring the files of the weights to this machine without loading them.
+
+        Returns:
+            Their paths: of the config, if it has a file, of the weights, and of what completes them.
+        """
+        if self.default is None:
+            return []
+        config = hub.find_config(self._location, self._all_layouts)
+        weights = hub.find_weights(self._location, self._all_layouts, config)
+        known, _ = checkpoint.recognise(open_tensors(weights), self.formats, self.name)
+        companions = [self._companion()[1].path] if known.lacks else []
+        return [*([config] if config else []), weights, *companions]
 
     # Loading
 
@@ -126,7 +167,9 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
             return True
         if weights := self._location.weights or self.default.replacement():
             self._location = replace(self._location, weights=weights)
+            self._describe(next((source for source in self.known if source.repository == weights), None))
             return False
+        self._describe(self.default)
         revision = self._location.revision or self.default.revision
         self._location = replace(
             self._location,
@@ -136,6 +179,12 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
             sha256=self.default.sha256,
         )
         return True
+
+    def _describe(self, source: Source | None) -> None:
+        """Take over what is known of a checkpoint."""
+        if source is not None:
+            self._license, self._restrictions = source.license, source.restrictions()
+            self._location = replace(self._location, notice="; ".join(self._restrictions))
 
     def _read_config(self) -> ConfigT:
         """The config beside the weights, or the one in their file; the defaults if they come without."""

@@ -15,24 +15,24 @@ def prefixes(mask: Tensor, convert: Callable[[Tensor], Tensor], width: int) -> T
     return torch.arange(width, device=mask.device) < converted[:, None]
 
 
-def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: list[int], width: int) -> Tensor:
+def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: list[int], width: int, channels: int) -> Tensor:
     """Each row's result as if it were alone and not padded; rows of one length run together.
 
     Args:
-        function: `[b, n, C]` -> `[b, m, D]`.
+        function: `[b, n, C]` -> `[b, m, channels]`.
         x: `[B, N, C]`.
         lengths: real length n of each row; a row of length 0 gives zeros.
         width: of the result; longer rows are cut.
+        channels: of the result.
 
     Returns:
-        `[B, width, D]`, zeros beyond the end of each row.
+        `[B, width, channels]`, zeros beyond the end of each row.
     """
-    groups = [[row for row, length in enumerate(lengths) if length == wanted] for wanted in sorted(set(lengths))]
     result: Tensor | None = None
-    for rows in groups:
-        if length := lengths[rows[0]]:
-            part = function(x[rows, :length])[:, :width]
-            if result is None:
-                result = part.new_zeros(x.shape[0], width, part.shape[2])
-            result[rows, : part.shape[1]] = part
-    return x.new_zeros(x.shape[0], width, 0) if result is None else result
+    for length in sorted(set(lengths) - {0}):
+        rows = [row for row, its in enumerate(lengths) if its == length]
+        part = function(x[rows, :length])[:, :width]
+        if result is None:
+            result = part.new_zeros(x.shape[0], width, channels)
+        result[rows, : part.shape[1]] = part
+    return x.new_zeros(x.shape[0], width, channels) if result is None else result

@@ -120,6 +120,8 @@ class _PickleFile(TensorFile):
 
     def _read(self, name: str) -> Tensor:
         tensor = self._tensors[name]
+        if tensor.is_meta:
+            raise CheckpointError(f"{self.path}: {name} was saved without its numbers, on the meta device")
         if tensor.layout != torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes():
             raise CheckpointError(f"{self.path}: {name} has more elements than the file holds")
         return tensor

@@ -180,6 +180,9 @@ class VocoContract:
         latents = self.encoded(voco, audio, mask=mask)
         frame_mask = voco.encode_mask(mask)
         sound = voco.decode(latents, mask=frame_mask)
+        nothing = torch.zeros_like(mask)
+        assert voco.encode(audio, mask=nothing).shape == latents.shape
+        assert voco.decode(latents, mask=voco.encode_mask(nothing)).shape == sound.shape
         assert not latents[~frame_mask].any()
         assert not sound[~voco.decode_mask(frame_mask)].any()
         for row, length in enumerate(lengths[:-1]):

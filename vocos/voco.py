@@ -182,7 +182,11 @@ class Voco(PretrainedModule[ConfigT]):
             return self._to_audio(latents, self._samples(latents.shape[1]) if wanted is None else wanted)
         lengths = check.row_lengths(mask, latents.shape, self.minimum_frames, "decode", "frames")
         size = self._samples(latents.shape[1]) if wanted is None else wanted
-        return rows.by_length(lambda part: self._to_audio(part, self._samples(part.shape[1])), latents, lengths, size)
+
+        def alone(part: Tensor) -> Tensor:
+            return self._to_audio(part, self._samples(part.shape[1]))
+
+        return rows.by_length(alone, latents, lengths, size, self.channel).to(self.dtype)
 
     def _encode_with(self, encode: Callable[[Tensor], Tensor], audio: Tensor, mask: Tensor | None) -> Tensor:
         """`encode` with another function in the place of `_encode`."""
@@ -191,7 +195,11 @@ class Voco(PretrainedModule[ConfigT]):
             return self._to_latents(encode, audio)
         lengths = check.row_lengths(mask, audio.shape, self.minimum_samples, "encode", "samples")
         size = self._frames(audio.shape[1])
-        return rows.by_length(lambda part: self._to_latents(encode, part), audio, lengths, size)
+
+        def alone(part: Tensor) -> Tensor:
+            return self._to_latents(encode, part)
+
+        return rows.by_length(alone, audio, lengths, size, self.latent_dim).to(self.dtype)
 
     def _to_latents(self, encode: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
         self.load()

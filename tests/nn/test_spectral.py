@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from conftest import golden
 
-from vocos.nn.spectral import LOG_FLOOR, Framing, InverseSTFT, LogMel, _overlap_add, hann_window, mel_filters, stft
+from vocos.nn.spectral import LOG_FLOOR, Framing, InverseSTFT, LogMel, MelScale, _overlap_add, hann_window, stft
 
 GENERATOR = torch.Generator()
 
@@ -17,7 +19,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 def test_constants_are_those_of_the_published_files() -> None:
     _, arrays = golden("optimizerai-mel-small")
-    assert torch.equal(mel_filters(24000, 256, 20), torch.from_numpy(arrays["const__mel_fb"]))
+    assert torch.equal(MelScale(24000, 20).filters(256), torch.from_numpy(arrays["const__mel_fb"]))
     torch.testing.assert_close(hann_window(256), torch.from_numpy(arrays["const__stft_window"]), atol=1e-7, rtol=0)
 
 
@@ -31,7 +33,34 @@ def test_mel_filters_are_the_formula() -> None:
         rising = (f - points[j]) / (points[j + 1] - points[j])
         falling = (points[j + 2] - f) / (points[j + 2] - points[j + 1])
         wanted = torch.minimum(rising, falling).clamp(min=0)
-        assert (mel_filters(sampling_rate, n_fft, n_mels)[:, j].double() - wanted).abs().max() < 1e-5
+        assert (MelScale(sampling_rate, n_mels).filters(n_fft)[:, j].double() - wanted).abs().max() < 1e-5
+
+
+def test_slaney_filters_are_the_formula() -> None:
+    """Linear up to 1 kHz, 27 steps per factor of 6.4 above; every triangle of the area of a width of two."""
+
+    def hz(mel: float) -> float:
+        return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
+
+    def mel(hz: float) -> float:
+        return hz * 3 / 200 if hz < 1000 else 15 + 27 * math.log(hz / 1000, 6.4)
+
+    filters = MelScale(22050, 80, f_min=40.0, f_max=8000.0, scale="slaney", norm="slaney").filters(1024)
+    bottom, top = mel(40.0), mel(8000.0)
+    points = [hz(bottom + (top - bottom) * i / 81) for i in range(82)]
+    for k in range(513):
+        f = k * (22050 // 2) / 512
+        for j in range(80):
+            triangle = max(
+                0.0,
+                min(
+                    (f - points[j]) / (points[j + 1] - points[j]), (points[j + 2] - f) / (points[j + 2] - points[j + 1])
+                ),
+            )
+            assert abs(float(filters[k, j]) - triangle * 2 / (points[j + 2] - points[j])) < 1e-6
+    plain = MelScale(22050, 80, f_min=40.0, f_max=8000.0, scale="slaney").filters(1024)
+    assert plain.max() > 0.9
+    assert not filters[-1].any()  # above f_max
 
 
 @pytest.mark.parametrize("padding", ["center", "same"])
@@ -54,8 +83,8 @@ def test_log_mel_is_floored_natural_logarithm_of_magnitudes() -> None:
     framing = Framing(64, 16, "center")
     audio = noise(1, 200)
     audio[:, 100:] = 0
-    log_mel = LogMel(8000, 10, framing)(audio)
-    magnitude = stft(audio, hann_window(64), framing).abs() @ mel_filters(8000, 64, 10)
+    log_mel = LogMel(MelScale(8000, 10), framing)(audio)
+    magnitude = stft(audio, hann_window(64), framing).abs() @ MelScale(8000, 10).filters(64)
     torch.testing.assert_close(log_mel, magnitude.clamp(min=LOG_FLOOR).log())
     assert log_mel.min().item() == pytest.approx(-16.118, abs=1e-3)
 
@@ -96,6 +125,6 @@ def test_overlap_add_is_the_loop(size: int, hop: int) -> None:
 
 def test_transform_has_a_gradient_in_silence() -> None:
     audio = torch.zeros(1, 300, requires_grad=True)
-    LogMel(8000, 10, Framing(64, 16, "center"))(audio).sum().backward()
+    LogMel(MelScale(8000, 10), Framing(64, 16, "center"))(audio).sum().backward()
     assert audio.grad is not None
     assert audio.grad.isfinite().all()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vocos.checkpoint import Format
 from vocos.config import Config
+from vocos.export import OLD_STYLE, Target
 from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.blocks import Decoder, Encoder
 from vocos.nn.conv import pad_to_multiple
@@ -81,6 +82,14 @@ def transformers_names(config: DacConfig) -> dict[str, str]:
     return hub_names(len(config.encoder_rates), len(config.decoder_rates))
 
 
+def _to_transformers(config: DacConfig) -> dict[str, Any]:
+    """What transformers expects in `config.json`."""
+    ours = config.as_dict()
+    theirs = {name: ours.pop(mine) for name, mine in TRANSFORMERS_KEYS.items()}
+    hop_length = math.prod(config.encoder_rates)
+    return {"architectures": ["DacModel"], "model_type": "dac", "hop_length": hop_length, **theirs, **ours}
+
+
 class DacNetwork(nn.Module):
     """Encoder `[B, 1, N]` -> `[B, D, L]`, quantiser, and decoder `[B, D, L]` -> `[B, 1, N]`."""
 
@@ -116,6 +125,16 @@ class Dac(Voco[DacConfig]):
     formats = (
         Format("descript", marker="encoder.block.0", modules=descript_names),
         Format("transformers", marker="encoder.conv1", modules=transformers_names),
+    )
+
+    targets = (
+        Target("descript", formats[0], (None, "weights.pth"), lambda config: config.as_dict(), OLD_STYLE),
+        Target("optimizerai", formats[0], ("dac.json", "dac.safetensors"), lambda config: config.as_dict(), OLD_STYLE),
+        Target("transformers", formats[1], ("config.json", "model.safetensors"), _to_transformers),
+    )
+    known = tuple(
+        Source(f"descript/{name}", "mit", is_gated=False, is_commercial=True)
+        for name in ("dac_44khz", "dac_24khz", "dac_16khz", "descript-audio-codec")
     )
 
     def _facts(self, config: DacConfig) -> Facts:

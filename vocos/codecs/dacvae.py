@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vocos.checkpoint import Format
 from vocos.config import Config
 from vocos.errors import InvalidInput
+from vocos.export import NEW_STYLE, OLD_STYLE, Target
 from vocos.hub import DEFAULT_REPOSITORY, Location, Source
 from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock
 from vocos.nn.conv import pad_to_multiple
@@ -287,6 +288,26 @@ class DacVae(VariationalVoco[AnyConfig]):
         Format("original", marker="encoder.fc_mean", modules=original_names),
         Format("facebook", marker="quantizer.in_proj", modules=facebook_names, prefixes=("", "audio_codec.")),
     )
+    targets = (
+        Target(
+            "optimizerai",
+            formats[0],
+            ("dac-vae-small.json", "dac-vae-small.safetensors"),
+            lambda config: config.as_dict(),
+            NEW_STYLE,
+            problem=lambda config: None if isinstance(config, DacVaeConfig) else "they are facebook's",
+        ),
+        Target(
+            "facebook",
+            formats[1],
+            (None, "weights.pth"),
+            lambda config: config.as_dict(),
+            OLD_STYLE,
+            plain=("watermark.",),
+            problem=lambda config: None if isinstance(config, WatermarkedConfig) else "they are not facebook's",
+        ),
+    )
+    known = (Source("facebook/dacvae-watermarked", "apache-2.0", is_gated=False, is_commercial=True),)
 
     def __init__(
         self,

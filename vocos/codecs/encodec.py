@@ -20,15 +20,16 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vocos import checkpoint, hub
-from vocos.checkpoint import Format, component
+from vocos.checkpoint import Format, component, part
 from vocos.config import Config
 from vocos.errors import CheckpointError, InvalidInput
+from vocos.export import Target
 from vocos.hub import DEFAULT_REPOSITORY, Location, Source
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.quantize import euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
 from vocos.nn.spectral import Framing, hann_window
-from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, transformers_names
+from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
 from vocos.tensors import TensorFile, open_tensors
 from vocos.voco import Facts, Voco
 
@@ -133,6 +134,29 @@ COMPANION_LAYOUTS = (("config.json", "model.safetensors"), (None, "encodec_24khz
 COMPANION = "facebook/encodec_24khz"
 
 
+def to_parts(config: EncodecConfig) -> dict[str, Any]:
+    """The three parts that `EncodecConfig.parse` reads."""
+    sizes = {"dim": config.dim, "intermediate_dim": config.intermediate_dim, "num_layers": config.num_layers}
+    return {
+        "feature_extractor": part(
+            "feature_extractors.EncodecFeatures", encodec_model="encodec_24khz", bandwidths=list(config.bandwidths)
+        ),
+        "backbone": part(
+            "models.VocosBackbone",
+            input_channels=config.input_channels,
+            adanorm_num_embeddings=len(config.bandwidths),
+            **sizes,
+        ),
+        "head": part(
+            "heads.ISTFTHead",
+            dim=config.dim,
+            n_fft=config.n_fft,
+            hop_length=config.hop_length,
+            padding=config.head_padding,
+        ),
+    }
+
+
 class EncodecNetwork(nn.Module):
     """EnCodec's encoder, and the generator; the modules of the latter have the names of the public files."""
 
@@ -183,6 +207,20 @@ class Encodec(Voco[EncodecConfig]):
         ),
     )
 
+    targets = (
+        Target("charactr", formats[1], ("config.yaml", "pytorch_model.bin"), to_parts),
+        Target(
+            "transformers",
+            formats[2],
+            ("config.json", "model.safetensors"),
+            lambda config: {"model_type": "vocos_encodec", **to_transformers(config.as_dict())},
+        ),
+    )
+    known = tuple(
+        Source(f"{owner}/vocos-encodec-24khz", "mit", is_gated=False, is_commercial=True)
+        for owner in ("charactr", "hf-audio")
+    )
+
     def __init__(
         self,
         location: Location | None = None,
@@ -196,7 +234,13 @@ class Encodec(Voco[EncodecConfig]):
         self.bandwidth = bandwidth
         weights = COMPANION if encodec_weights is None else os.fspath(encodec_weights)
         self._companion_location = replace(
-            self._location, weights=weights, subfolder=None, revision=None, is_known=encodec_weights is None
+            self._location,
+            weights=weights,
+            subfolder=None,
+            revision=None,
+            is_known=encodec_weights is None,
+            sha256=None,
+            notice="",
         )
         if self._config is not None:
             self._condition(self._config)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vocos.config import Config
 from vocos.nn.length import Length
-from vocos.nn.spectral import Framing, InverseSTFT, LogMel, stft
+from vocos.nn.spectral import Framing, InverseSTFT, LogMel, MelScale, stft
 from vocos.voco import Facts, Voco
 
 MOMENTUM = 0.99  # of the phase search, as Perraudin et al. recommend
@@ -48,7 +48,7 @@ class GriffinLimNetwork(nn.Module):
     def __init__(self, config: GriffinLimConfig) -> None:
         super().__init__()
         self.config = config
-        self.features = LogMel(config.sample_rate, config.n_mels, config.framing)
+        self.features = LogMel(MelScale(config.sample_rate, config.n_mels), config.framing)
         self.istft = InverseSTFT(config.framing)
 
     def decode(self, log_mel: Tensor, length: int) -> Tensor:

@@ -13,13 +13,14 @@ from typing import Any, Self
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos.checkpoint import Format, component
+from vocos.checkpoint import Format, component, part
 from vocos.config import Config
 from vocos.errors import CheckpointError
+from vocos.export import Target
 from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.length import Length
-from vocos.nn.spectral import Framing, LogMel, hann_window, mel_filters
-from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, transformers_names
+from vocos.nn.spectral import Framing, LogMel, MelScale, hann_window
+from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
 from vocos.voco import Facts, Voco
 
 
@@ -36,9 +37,15 @@ class MelConfig(Config):
     dim: int = 512
     intermediate_dim: int = 1536
     num_layers: int = 8
+    # Of other people's checkpoints
+    f_min: float = 0.0  # Hz
+    f_max: float = 0.0  # Hz, 0 for half the sampling rate
+    mel_scale: str = "htk"
+    norm: str = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.require(self.mel.problem() is None, str(self.mel.problem()))
         for framing in (self.analysis, self.synthesis):
             self.require(framing.problem() is None, str(framing.problem()))
 
@@ -53,11 +60,15 @@ class MelConfig(Config):
         head = component(data, "head", "ISTFTHead")
         config = super().parse({**backbone, **features, "head_padding": head.get("padding", "same")})
         told = {**config.as_dict(), "input_channels": config.n_mels}
-        for part in (backbone, head):
+        for arguments in (backbone, head):
             for name in ("input_channels", "dim", "n_fft", "hop_length"):
-                if name in part and part[name] != told[name]:
-                    raise CheckpointError(f"config: two values of {name}, {told[name]} and {part[name]}")
+                if name in arguments and arguments[name] != told[name]:
+                    raise CheckpointError(f"config: two values of {name}, {told[name]} and {arguments[name]}")
         return config
+
+    @property
+    def mel(self) -> MelScale:
+        return MelScale(self.sample_rate, self.n_mels, self.f_min, self.f_max, self.mel_scale, self.norm)
 
     @property
     def analysis(self) -> Framing:
@@ -73,9 +84,34 @@ def constants(config: MelConfig) -> dict[str, Tensor]:
     window = hann_window(config.n_fft)
     return {
         "feature_extractor.mel_spec.spectrogram.window": window,
-        "feature_extractor.mel_spec.mel_scale.fb": mel_filters(config.sample_rate, config.n_fft, config.n_mels),
+        "feature_extractor.mel_spec.mel_scale.fb": config.mel.filters(config.n_fft),
         "head.istft.window": window,
     }
+
+
+def to_parts(config: MelConfig) -> dict[str, Any]:
+    """The three parts that `MelConfig.parse` reads."""
+    transform = {"n_fft": config.n_fft, "hop_length": config.hop_length}
+    features = {"sample_rate": config.sample_rate, "n_mels": config.n_mels, "padding": config.padding, **transform}
+    if config.mel != MelScale(config.sample_rate, config.n_mels):
+        features |= {
+            "f_min": config.f_min,
+            "f_max": config.mel.top_hz,
+            "mel_scale": config.mel_scale,
+            "norm": config.norm,
+        }
+    backbone = {"dim": config.dim, "intermediate_dim": config.intermediate_dim, "num_layers": config.num_layers}
+    return {
+        "feature_extractor": part("feature_extractors.MelSpectrogramFeatures", **features),
+        "backbone": part("models.VocosBackbone", input_channels=config.n_mels, **backbone),
+        "head": part("heads.ISTFTHead", dim=config.dim, padding=config.head_padding, **transform),
+    }
+
+
+def _transformers_problem(config: MelConfig) -> str | None:
+    if config.padding != config.head_padding:
+        return "they have two paddings"
+    return None if config.mel == MelScale(config.sample_rate, config.n_mels) else "their mel filters are not HTK's"
 
 
 class MelNetwork(nn.Module):
@@ -83,7 +119,7 @@ class MelNetwork(nn.Module):
 
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
-        self.features = LogMel(config.sample_rate, config.n_mels, config.analysis)
+        self.features = LogMel(config.mel, config.analysis)
         self.backbone = Backbone(config.n_mels, config.dim, config.intermediate_dim, config.num_layers)
         self.head = FourierHead(config.dim, config.synthesis)
 
@@ -95,13 +131,29 @@ class Mel(Voco[MelConfig]):
     default = Source(DEFAULT_REPOSITORY)
     layouts = (("mel.json", "mel.safetensors"), ("config.yaml", "pytorch_model.bin"))
     formats = (
-        Format("vocos", marker="backbone.embed", constants=constants),
+        Format("charactr", marker="backbone.embed", constants=constants),
         Format(
             "transformers",
             marker="embed",
             modules=lambda config: transformers_names(config.num_layers),
             constants=lambda config: {"decoder.window": hann_window(config.n_fft)},
         ),
+    )
+
+    targets = (
+        Target("charactr", formats[0], ("config.yaml", "pytorch_model.bin"), to_parts),
+        Target("optimizerai", formats[0], ("mel.json", "mel.safetensors"), to_parts),
+        Target(
+            "transformers",
+            formats[1],
+            ("config.json", "model.safetensors"),
+            lambda config: {"model_type": "vocos", **to_transformers(config.as_dict())},
+            problem=_transformers_problem,
+        ),
+    )
+    known = tuple(
+        Source(f"{owner}/vocos-mel-24khz", "mit", is_gated=False, is_commercial=True)
+        for owner in ("charactr", "hf-audio")
     )
 
     def _facts(self, config: MelConfig) -> Facts:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vocos.checkpoint import Format
 from vocos.config import Config, expect, section
+from vocos.export import OLD_STYLE, Target
 from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.blocks import Decoder, Encoder, SnakeBeta
 from vocos.nn.conv import pad_to_multiple
@@ -96,6 +97,39 @@ def stable_audio_names(config: OobleckConfig) -> dict[str, str]:
     return numbered_names("encoder.layers", "decoder.layers", "layers", n_blocks, n_blocks)
 
 
+def _diffusers_problem(config: OobleckConfig) -> str | None:
+    """diffusers has one number for two: the encoder's base width and the channels of its output."""
+    if config.encoder_hidden_size == 2 * config.decoder_input_channels:
+        return None
+    return f"encoder_hidden_size {config.encoder_hidden_size} is not twice {config.decoder_input_channels} latents"
+
+
+def _to_stable_audio(config: OobleckConfig) -> dict[str, Any]:
+    """What `_from_stable_audio` reads."""
+    shared = {"c_mults": list(config.channel_multiples), "strides": list(config.downsampling_ratios), "use_snake": True}
+    latents, channels = config.decoder_input_channels, config.audio_channels
+    encoder = {"in_channels": channels, "channels": config.encoder_hidden_size, "latent_dim": 2 * latents}
+    decoder = {
+        "out_channels": channels,
+        "channels": config.decoder_channels,
+        "latent_dim": latents,
+        "final_tanh": False,
+    }
+    return {
+        "model_type": "autoencoder",
+        "sample_rate": config.sampling_rate,
+        "audio_channels": channels,
+        "model": {
+            "encoder": {"type": "oobleck", "config": {**encoder, **shared}},
+            "decoder": {"type": "oobleck", "config": {**decoder, **shared}},
+            "bottleneck": {"type": "vae"},
+            "latent_dim": latents,
+            "downsampling_ratio": math.prod(config.downsampling_ratios),
+            "io_channels": channels,
+        },
+    }
+
+
 class OobleckNetwork(nn.Module):
     """Encoder `[B, C, N]` -> `[B, 2 D, L]` (mean, scale) and decoder `[B, D, L]` -> `[B, C, N]`."""
 
@@ -132,14 +166,38 @@ class Oobleck(VariationalVoco[OobleckConfig]):
         ("vae/config.json", "vae/diffusion_pytorch_model.safetensors"),
     )
     original_samples = True
+    known = (
+        Source(
+            "stabilityai/stable-audio-open-1.0",
+            "stabilityai-ai-community",
+            "https://huggingface.co/stabilityai/stable-audio-open-1.0/blob/main/LICENSE.md",
+            is_gated=True,
+        ),
+        Source("ACE-Step/Ace-Step1.5", "mit", is_gated=False, is_commercial=True),
+    )
     formats = (
         Format("diffusers", marker="encoder.conv1", modules=diffusers_names),
         Format(
             "stable-audio-tools",
             marker="encoder.layers.0",
             modules=stable_audio_names,
+            has_flat_snakes=True,
             # Of a whole diffusion model; of a training checkpoint, the averaged copy first; of an autoencoder.
             prefixes=("pretransform.model.", "autoencoder_ema.ema_model.", "autoencoder.", ""),
+        ),
+    )
+
+    targets = (
+        Target(
+            "diffusers",
+            formats[0],
+            ("config.json", "diffusion_pytorch_model.safetensors"),
+            lambda config: {"_class_name": "AutoencoderOobleck", **config.as_dict()},
+            OLD_STYLE,
+            problem=_diffusers_problem,
+        ),
+        Target(
+            "stable-audio-tools", formats[1], ("model_config.json", "model.safetensors"), _to_stable_audio, OLD_STYLE
         ),
     )
 

@@ -24,6 +24,12 @@ from vocos.nn.length import Length
 LOG_FLOOR = 1e-7  # of the mel magnitudes, before the logarithm: -16.118
 ENVELOPE_FLOOR = 0.1  # below, dividing by the window envelope magnifies errors too much to call the result sound
 
+# Slaney's scale: 15 steps of 200/3 Hz up to 1 kHz, then 27 steps for each factor of 6.4.
+SLANEY_LINEAR_HZ = 200.0 / 3.0
+SLANEY_KNEE_HZ = 1000.0
+SLANEY_KNEE = SLANEY_KNEE_HZ / SLANEY_LINEAR_HZ
+SLANEY_STEP = math.log(6.4) / 27.0
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -78,25 +84,70 @@ def hann_window(n_fft: int) -> Tensor:
     return torch.hann_window(n_fft, periodic=True, dtype=torch.float32, device="cpu")
 
 
-def mel_filters(sampling_rate: int, n_fft: int, n_mels: int) -> Tensor:
-    """Triangular filters on the HTK mel scale, without area normalisation.
+@dataclass(frozen=True)
+class MelScale:
+    """Triangular filters between points that are equally spaced on a mel scale.
 
-    The corners are n_mels + 2 points equally spaced in m = 2595 log10(1 + f/700), from 0 Hz to half the sampling rate.
-    Evaluated in float32 step by step, which gives the buffer of the published checkpoints.
+    Args:
+        sampling_rate: of the audio, in Hz.
+        n_mels: number of filters.
+        f_min: lowest frequency, in Hz.
+        f_max: highest frequency, in Hz; 0 for half the sampling rate.
+        scale: "htk", m = 2595 log10(1 + f/700), or "slaney", linear up to 1 kHz and logarithmic above.
+        norm: "none", or "slaney" for triangles of equal area.
 
-    Returns:
-        `[n_fft / 2 + 1, n_mels]`, float32, on the CPU.
+    Source: HTK Book, section 5.4; Slaney, "Auditory Toolbox", Interval Research TR 1998-010.
     """
-    nyquist_hz = sampling_rate // 2
-    top_mel = 2595.0 * math.log10(1.0 + nyquist_hz / 700.0)
-    mels = torch.linspace(0.0, top_mel, n_mels + 2, dtype=torch.float32, device="cpu")
-    corners_hz = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
-    bins_hz = torch.linspace(0.0, float(nyquist_hz), n_fft // 2 + 1, dtype=torch.float32, device="cpu")
-    width = corners_hz[1:] - corners_hz[:-1]
-    distance = corners_hz[None, :] - bins_hz[:, None]
-    rising = -distance[:, :-2] / width[:-1]
-    falling = distance[:, 2:] / width[1:]
-    return torch.minimum(rising, falling).clamp(min=0.0)
+
+    sampling_rate: int
+    n_mels: int
+    f_min: float = 0.0
+    f_max: float = 0.0
+    scale: str = "htk"
+    norm: str = "none"
+
+    def problem(self) -> str | None:
+        """Why these numbers make no filters, or None."""
+        if self.scale not in ("htk", "slaney") or self.norm not in ("none", "slaney"):
+            return f"mel_scale {self.scale!r} with norm {self.norm!r}"
+        if not 0 <= self.f_min < self.top_hz <= self.sampling_rate / 2:
+            return f"mel filters from {self.f_min} to {self.top_hz} Hz at {self.sampling_rate} Hz"
+        return None
+
+    @property
+    def top_hz(self) -> float:
+        """Highest frequency."""
+        return self.f_max or float(self.sampling_rate // 2)
+
+    def filters(self, n_fft: int) -> Tensor:
+        """The filters for a transform of this size: `[n_fft / 2 + 1, n_mels]`, float32, on the CPU.
+
+        Evaluated in float32 step by step, which gives the buffer of the published checkpoints to the bit.
+        """
+        bottom, top = self._mel(self.f_min), self._mel(self.top_hz)
+        mels = torch.linspace(bottom, top, self.n_mels + 2, dtype=torch.float32, device="cpu")
+        corners_hz = self._hz(mels)
+        nyquist_hz = float(self.sampling_rate // 2)
+        bins_hz = torch.linspace(0.0, nyquist_hz, n_fft // 2 + 1, dtype=torch.float32, device="cpu")
+        width = corners_hz[1:] - corners_hz[:-1]
+        distance = corners_hz[None, :] - bins_hz[:, None]
+        rising = -distance[:, :-2] / width[:-1]
+        falling = distance[:, 2:] / width[1:]
+        triangles = torch.minimum(rising, falling).clamp(min=0.0)
+        return triangles * (2.0 / (corners_hz[2:] - corners_hz[:-2])) if self.norm == "slaney" else triangles
+
+    def _mel(self, hz: float) -> float:
+        if self.scale == "htk":
+            return 2595.0 * math.log10(1.0 + hz / 700.0)
+        return (
+            hz / SLANEY_LINEAR_HZ if hz < SLANEY_KNEE_HZ else SLANEY_KNEE + math.log(hz / SLANEY_KNEE_HZ) / SLANEY_STEP
+        )
+
+    def _hz(self, mels: Tensor) -> Tensor:
+        if self.scale == "htk":
+            return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+        above = SLANEY_KNEE_HZ * torch.exp(SLANEY_STEP * (mels - SLANEY_KNEE))
+        return torch.where(mels < SLANEY_KNEE, SLANEY_LINEAR_HZ * mels, above)
 
 
 class Float32Module(nn.Module):
@@ -128,8 +179,8 @@ class LogMel(Float32Module):
     window: Tensor
     filters: Tensor
 
-    def __init__(self, sampling_rate: int, n_mels: int, framing: Framing) -> None:
-        super().__init__(partial(_log_mel_constants, sampling_rate, framing.n_fft, n_mels))
+    def __init__(self, mel: MelScale, framing: Framing) -> None:
+        super().__init__(partial(_log_mel_constants, mel, framing.n_fft))
         self.framing = framing
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -183,8 +234,8 @@ class InverseSTFT(Float32Module):
         return _overlap_add(frames, hop)[:, inside] / envelope[:, inside]
 
 
-def _log_mel_constants(sampling_rate: int, n_fft: int, n_mels: int) -> dict[str, Tensor]:
-    return {"window": hann_window(n_fft), "filters": mel_filters(sampling_rate, n_fft, n_mels)}
+def _log_mel_constants(mel: MelScale, n_fft: int) -> dict[str, Tensor]:
+    return {"window": hann_window(n_fft), "filters": mel.filters(n_fft)}
 
 
 def _window_constant(n_fft: int) -> dict[str, Tensor]:

@@ -133,6 +133,12 @@ def from_transformers(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**renamed, "padding": renamed.get("head_padding", "center")}
 
 
+def to_transformers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse: what a transformers config says of our hyperparameters."""
+    theirs = {ours: name for name, ours in _TRANSFORMERS_KEYS.items()}
+    return {**{theirs.get(k, k): v for k, v in config.items() if k != "padding"}, **_TRANSFORMERS_FIXED}
+
+
 def transformers_names(n_layers: int, has_conditions: bool = False) -> dict[str, str]:
     """Paths of modules and tensors, ours -> those of the transformers port."""
     names = {f"backbone.{part}": part for part in ("embed", "norm", "final_layer_norm")} | {"head.out": "decoder.out"}
