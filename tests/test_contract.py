@@ -106,6 +106,8 @@ class TestWatermark:
         assert torch.equal(get_voco("dacvae", weights=facebook, message=drawn).decode(latents), first)
         plain = get_voco("dacvae", weights=facebook, watermark=False)
         assert torch.equal(plain.decode(latents), plain.decode(latents))
+        assert torch.equal(plain.decode(latents, watermark=True, message=drawn), first)
+        assert torch.equal(drawing.decode(latents, watermark=False), plain.decode(latents))
 
     @pytest.mark.parametrize("message", [[1] * 15, [[1] * 17], [2] * 16, 1, [[[1] * 16]]])
     def test_message_that_is_none_is_refused_at_once(self, message: Any, facebook: Path) -> None:

@@ -12,11 +12,12 @@ from vocos.errors import CheckpointError
 
 # Above every real value; beyond is a typo or an attack, and would fill the memory before anything else fails.
 MAX_SIZE = 1 << 20  # of a width, table, rate or any other number; the largest known is a sampling rate of 192 000
-MAX_COUNT = 1024  # of layers, codebooks, mel bands, bits
+MAX_BANDS = 1024  # of a mel spectrogram
+MAX_COUNT = 256  # of layers, codebooks, bits
 MAX_WINDOW = 1 << 15  # samples of a Fourier transform
 MAX_ITEMS = 32  # of a list
 MAX_TEXT = 80  # characters of a string, and of a value in a message
-LIMITS = {"n_fft": MAX_WINDOW} | dict.fromkeys(("num_layers", "n_codebooks", "n_mels", "nbits"), MAX_COUNT)
+LIMITS = {"n_fft": MAX_WINDOW, "n_mels": MAX_BANDS} | dict.fromkeys(("num_layers", "n_codebooks", "nbits"), MAX_COUNT)
 
 
 @dataclass(frozen=True)

@@ -176,17 +176,7 @@ class Voco(PretrainedModule[ConfigT]):
             InvalidInput: before anything is loaded.
             WeightsUnavailable, CheckpointError: as `load`.
         """
-        check.latents(latents, self.latent_dim, self.minimum_frames)
-        wanted = check.length(length)
-        if mask is None:
-            return self._to_audio(latents, self._samples(latents.shape[1]) if wanted is None else wanted)
-        lengths = check.row_lengths(mask, latents.shape, self.minimum_frames, "decode", "frames")
-        size = self._samples(latents.shape[1]) if wanted is None else wanted
-
-        def alone(part: Tensor) -> Tensor:
-            return self._to_audio(part, self._samples(part.shape[1]))
-
-        return rows.by_length(alone, latents, lengths, size, self.channel).to(self.dtype)
+        return self._decode_with(self._decode, latents, length, mask)
 
     def _encode_with(self, encode: Callable[[Tensor], Tensor], audio: Tensor, mask: Tensor | None) -> Tensor:
         """`encode` with another function in the place of `_encode`."""
@@ -201,16 +191,32 @@ class Voco(PretrainedModule[ConfigT]):
 
         return rows.by_length(alone, audio, lengths, size, self.latent_dim).to(self.dtype)
 
+    def _decode_with(
+        self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int | None, mask: Tensor | None
+    ) -> Tensor:
+        """`decode` with another function in the place of `_decode`."""
+        check.latents(latents, self.latent_dim, self.minimum_frames)
+        wanted = check.length(length)
+        size = self._samples(latents.shape[1]) if wanted is None else wanted
+        if mask is None:
+            return self._to_audio(decode, latents, size)
+        lengths = check.row_lengths(mask, latents.shape, self.minimum_frames, "decode", "frames")
+
+        def alone(part: Tensor) -> Tensor:
+            return self._to_audio(decode, part, self._samples(part.shape[1]))
+
+        return rows.by_length(alone, latents, lengths, size, self.channel).to(self.dtype)
+
     def _to_latents(self, encode: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
         self.load()
         check.device(audio, self.device, "encode")
         latents = encode(rearrange(audio, "b n c -> b c n"))
         return rearrange(latents, "b d l -> b l d").to(self.dtype)
 
-    def _to_audio(self, latents: Tensor, length: int) -> Tensor:
+    def _to_audio(self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int) -> Tensor:
         self.load()
         check.device(latents, self.device, "decode")
-        audio = self._decode(rearrange(latents, "b l d -> b d l"), length)[..., :length]
+        audio = decode(rearrange(latents, "b l d -> b d l"), length)[..., :length]
         audio = F.pad(audio, (0, length - audio.shape[-1]))
         return rearrange(audio, "b c n -> b n c").to(self.dtype)
 

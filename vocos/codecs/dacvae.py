@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -265,6 +266,20 @@ class WatermarkedNetwork(nn.Module):
 
 
 AnyConfig = DacVaeConfig | WatermarkedConfig
+Message = Sequence[int] | Sequence[Sequence[int]] | Tensor
+
+
+def _bits(message: Message | None, config: AnyConfig) -> Tensor | None:
+    """A message as int64 `[n_bits]` or `[B, n_bits]`, None for none."""
+    if message is None:
+        return None
+    if isinstance(config, DacVaeConfig):
+        raise InvalidInput("dacvae: these weights have no watermark; leave message= out")
+    bits = torch.as_tensor(message).long()
+    if bits.ndim not in (1, 2) or bits.shape[-1] != config.nbits or not ((bits == 0) | (bits == 1)).all():
+        expected = f"{config.nbits} bits, or one row of them for each of the batch"
+        raise InvalidInput(f"dacvae: expected message as {expected}, got {message!r}")
+    return bits
 
 
 class DacVae(VariationalVoco[AnyConfig]):
@@ -317,37 +332,26 @@ class DacVae(VariationalVoco[AnyConfig]):
         *,
         sample: bool | None = None,
         watermark: bool = True,
-        message: Sequence[int] | Sequence[Sequence[int]] | Tensor | None = None,
+        message: Message | None = None,
     ) -> None:
         super().__init__(location, device, dtype, sample=sample)
-        self.watermark = watermark
-        self.message = None if message is None else torch.as_tensor(message)
+        self.watermark, self.message = watermark, message
         if self._config is not None:
-            self._check_message(self._config)
+            _bits(message, self._config)
 
-    def _check_message(self, config: AnyConfig) -> None:
-        if self.message is None:
-            return
-        if isinstance(config, DacVaeConfig):
-            raise InvalidInput("dacvae: these weights have no watermark; leave message= out")
-        bits = self.message.long()
-        if self.message.ndim not in (1, 2) or bits.shape[-1] != config.nbits or not ((bits == 0) | (bits == 1)).all():
-            raise InvalidInput(
-                f"dacvae: expected message as {config.nbits} bits, or one row of them for each of the batch, "
-                f"got {self.message.tolist()}"
-            )
-
-    def _bits(self, batch: int) -> Tensor | None:
-        """The message of each row, `[B, n_bits]`; None for no watermark."""
-        config = self._hyperparameters
-        if isinstance(config, DacVaeConfig) or not self.watermark:
-            return None
-        self._check_message(config)
-        if self.message is None:
-            return torch.randint(0, 2, (batch, config.nbits)).to(self.device)
-        if self.message.ndim == 2 and len(self.message) != batch:
-            raise InvalidInput(f"decode: {len(self.message)} messages for {batch} rows that are decoded together")
-        return self.message.long().to(self.device).expand(batch, config.nbits)
+    def decode(
+        self,
+        latents: Tensor,
+        length: int | None = None,
+        mask: Tensor | None = None,
+        *,
+        watermark: bool | None = None,
+        message: Message | None = None,
+    ) -> Tensor:
+        """Sound of latents, as `Voco.decode`; `watermark` and `message` for this call, None for the constructor's."""
+        is_marked = self.watermark if watermark is None else watermark
+        bits = _bits(self.message if message is None else message, self._hyperparameters)
+        return self._decode_with(partial(self._decode, is_marked=is_marked, bits=bits), latents, length, mask)
 
     def _parse(self, data: Mapping[str, Any]) -> AnyConfig:
         inner = data.get("audio_codec", data)  # where SAM Audio keeps it
@@ -363,8 +367,15 @@ class DacVae(VariationalVoco[AnyConfig]):
         mean, scale = self.network.posterior(audio.to(self.dtype))
         return mean, scale
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
-        return self.network.decode(latents.to(self.dtype), self._bits(latents.shape[0]))
+    def _decode(self, latents: Tensor, length: int, is_marked: bool = False, bits: Tensor | None = None) -> Tensor:
+        config, batch = self._hyperparameters, latents.shape[0]
+        if isinstance(config, DacVaeConfig) or not is_marked:
+            return self.network.decode(latents.to(self.dtype), None)
+        if bits is None:
+            bits = torch.randint(0, 2, (batch, config.nbits))
+        if bits.ndim == 2 and len(bits) != batch:
+            raise InvalidInput(f"decode: {len(bits)} messages for {batch} rows that are decoded together")
+        return self.network.decode(latents.to(self.dtype), bits.to(latents.device).expand(batch, config.nbits))
 
     def _frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)
