@@ -51,7 +51,7 @@ def test_errors_named_in_the_readme_are_public() -> None:
 def test_layouts_named_in_the_readme_are_those_that_are_read() -> None:
     section = README.split("## Weights")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
-    for name in rows:
+    for name, layouts in rows.items():
         for target in type(vocos.get_voco(name)).targets:
-            assert target.name in rows[name], (name, target.name)
+            assert target.name in layouts, (name, target.name)
     assert set(rows) == {name for name, known in registry.BUILT_IN.items() if known.source}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vocos import __version__
 from vocos.atomic import replacing
+from vocos.config import brief
 from vocos.errors import CheckpointError
 from vocos.tensors import Section, TensorFile
 
@@ -72,8 +73,11 @@ def read_config(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes are too many for a config")
         text = path.read_text(encoding="utf-8")
         data = yaml.safe_load(text) if path.suffix in (".yaml", ".yml") else json.loads(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path}: not a readable config: {error}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # PyYAML lets errors of every kind through
+        problem = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: not a readable config: {type(error).__name__}: {problem[:200]}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: expected a mapping of names to values, got a {type(data).__name__}")
     return data
@@ -90,9 +94,10 @@ def component(config: Mapping[str, Any], part: str, class_name: str) -> Mapping[
     section = config.get(part)
     if not isinstance(section, dict) or not isinstance(section.get("init_args"), dict):
         raise CheckpointError(f"config: no {part!r} with class_path and init_args")
-    found = str(section.get("class_path")).rpartition(".")[2]
+    path = section.get("class_path")
+    found = path.rpartition(".")[2] if isinstance(path, str) else path
     if found != class_name:
-        raise CheckpointError(f"config: {part} is a {found!r}, this codec reads {class_name!r}")
+        raise CheckpointError(f"config: {part} is a {brief(found)}, this codec reads {class_name!r}")
     arguments: Mapping[str, Any] = section["init_args"]
     return arguments
 

@@ -71,25 +71,25 @@ def expect(data: Mapping[str, Any], name: str, value: Any, default: Any = None) 
     """
     found = data.get(name, default)
     if found != value:
-        raise CheckpointError(f"config: {name} is {_short(found)}, only {_short(value)} is supported")
+        raise CheckpointError(f"config: {name} is {brief(found)}, only {brief(value)} is supported")
 
 
 def _checked(name: str, kind: Any, value: Any) -> Any:
     """The value as a field of this kind, lists as tuples, or CheckpointError."""
     if kind in (tuple[int, ...], tuple[float, ...]):
         if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_ITEMS:
-            raise CheckpointError(f"config: {name} must be a list of 1 to {MAX_ITEMS} numbers, got {_short(value)}")
+            raise CheckpointError(f"config: {name} must be a list of 1 to {MAX_ITEMS} numbers, got {brief(value)}")
         return tuple(_checked(name, int if kind == tuple[int, ...] else float, item) for item in value)
     if kind is int:
         limit = LIMITS.get(name, MAX_SIZE)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-            raise CheckpointError(f"config: {name} must be an integer from 1 to {limit}, got {_short(value)}")
+            raise CheckpointError(f"config: {name} must be an integer from 1 to {limit}, got {brief(value)}")
     elif kind is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= MAX_SIZE:  # nor nan
-            raise CheckpointError(f"config: {name} must be a number up to {MAX_SIZE}, got {_short(value)}")
+            raise CheckpointError(f"config: {name} must be a number up to {MAX_SIZE}, got {brief(value)}")
         return float(value)
     elif kind is str and not (isinstance(value, str) and len(value) <= MAX_TEXT):
-        raise CheckpointError(f"config: {name} must be a string of at most {MAX_TEXT} characters, got {_short(value)}")
+        raise CheckpointError(f"config: {name} must be a string of at most {MAX_TEXT} characters, got {brief(value)}")
     return value
 
 
@@ -104,7 +104,7 @@ class _Short(reprlib.Repr):
         return repr(x) if x.bit_length() < MAX_TEXT else f"an integer of {x.bit_length()} bits"
 
 
-def _short(value: Any) -> str:
+def brief(value: Any) -> str:
     """A value for a message of one line."""
     text = " ".join(_Short().repr(value).split())
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."

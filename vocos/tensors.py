@@ -74,7 +74,7 @@ class _SafetensorsFile(TensorFile):
                 yield file
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(
-                f"{self.path}: not a complete safetensors file ({error}); download or copy it again"
+                f"{self.path}: not a complete safetensors file ({str(error)[:200]}); download or copy it again"
             ) from error
 
     def _read(self, name: str) -> Tensor:

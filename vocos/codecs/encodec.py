@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from vocos import checkpoint, hub
 from vocos.checkpoint import Format, component, part
-from vocos.config import Config
+from vocos.config import Config, brief
 from vocos.errors import CheckpointError, InvalidInput
 from vocos.export import Target
 from vocos.hub import DEFAULT_REPOSITORY, Location, Source
@@ -62,6 +62,7 @@ class EncodecConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require(self.synthesis.problem() is None, str(self.synthesis.problem()))
+        self.require(self.codebook_size > 1, f"codebook_size {self.codebook_size} codes nothing")
         self.require(min(self.bandwidths) > 0, f"bandwidths {self.bandwidths}")
 
     @classmethod
@@ -73,7 +74,7 @@ class EncodecConfig(Config):
         features = component(data, "feature_extractor", "EncodecFeatures")
         if features.get("encodec_model", "encodec_24khz") != "encodec_24khz":
             raise CheckpointError(
-                f"config: encodec_model {features['encodec_model']!r}, this codec reads encodec_24khz"
+                f"config: encodec_model {brief(features['encodec_model'])}, this codec reads encodec_24khz"
             )
         backbone = component(data, "backbone", "VocosBackbone")
         head = component(data, "head", "ISTFTHead")

@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vocos.checkpoint import Format, component, part
-from vocos.config import Config
+from vocos.config import Config, brief
 from vocos.errors import CheckpointError
 from vocos.export import Target
 from vocos.hub import DEFAULT_REPOSITORY, Source
@@ -63,7 +63,7 @@ class MelConfig(Config):
         for arguments in (backbone, head):
             for name in ("input_channels", "dim", "n_fft", "hop_length"):
                 if name in arguments and arguments[name] != told[name]:
-                    raise CheckpointError(f"config: two values of {name}, {told[name]} and {arguments[name]}")
+                    raise CheckpointError(f"config: two values of {name}, {told[name]} and {brief(arguments[name])}")
         return config
 
     @property
