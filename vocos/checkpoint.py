@@ -126,6 +126,36 @@ def recognise(file: TensorFile, formats: tuple[Format[ConfigT], ...], codec: str
     )
 
 
+def public_name(name: str, modules: Mapping[str, str]) -> str:
+    """The name that a tensor of ours has under a table of modules and tensors, as of `Format.modules`."""
+    module, _, leaf = name.rpartition(".")
+    return modules.get(name) or f"{modules.get(module, module)}.{leaf}".lstrip(".")
+
+
+def locate(
+    network: nn.Module, file: TensorFile, known: Format[ConfigT], config: ConfigT, only: str = ""
+) -> dict[str, tuple[str, ...]]:
+    """Where a file keeps every tensor of a network: one name, or those of a magnitude and a direction.
+
+    Args:
+        network: on any device; only its names and shapes matter.
+        file: of which only the names and shapes are looked at.
+        known: the format of the file.
+        config: of the network.
+        only: beginning of our names of the tensors wanted; what the format lacks is left out in any case.
+
+    Raises:
+        CheckpointError: if a tensor is missing, unexpected or of another shape.
+    """
+    modules = known.modules(config)
+    wanted = [name for name in network.state_dict() if name.startswith(only)]
+    if known.lacks:
+        wanted = [name for name in wanted if not name.startswith(known.lacks)]
+    parts = {name: _stored_as(public_name(name, modules), file) for name in wanted}
+    _check_names(network, file, known, parts, known.constants(config))
+    return parts
+
+
 def fill(
     network: nn.Module,
     file: TensorFile,
@@ -138,25 +168,14 @@ def fill(
 
     Args:
         network: gets the tensors in place of its own.
-        file: where they come from.
-        known: the format of the file.
-        config: of the network.
+        file, known, config, only: as of `locate`.
         options: keywords of `Tensor.to`, applied to each tensor.
-        only: beginning of our names of the tensors to fill; what the format lacks is left out in any case.
 
     Raises:
-        CheckpointError: if a tensor is missing, unexpected or of another shape, before any is read.
+        CheckpointError: as `locate`, before any tensor is read; or if one is damaged.
     """
-    modules = known.modules(config)
-    parts = {}
-    for name in network.state_dict():
-        if not name.startswith(only) or (known.lacks and name.startswith(known.lacks)):
-            continue
-        module, _, leaf = name.rpartition(".")
-        parts[name] = _stored_as(modules.get(name) or f"{modules.get(module, module)}.{leaf}".lstrip("."), file)
-    constants = known.constants(config)
-    _check_names(network, file, known, parts, constants)
-    for name, expected in constants.items():
+    parts = locate(network, file, known, config, only)
+    for name, expected in known.constants(config).items():
         if name in file.shapes and not torch.allclose(file.read(name).float(), expected, atol=1e-5):
             raise CheckpointError(f"{file.path}: {name} is not the constant that this codec computes")
     for name, stored in parts.items():

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vocos.atomic import replacing
-from vocos.checkpoint import WEIGHT_NORM, ConfigT, Format, direction_norm
+from vocos.checkpoint import WEIGHT_NORM, ConfigT, Format, direction_norm, public_name
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def public_state(state: Mapping[str, Tensor], target: Target[ConfigT], config: C
     for name, tensor in state.items():
         if target.format.lacks and name.startswith(target.format.lacks):
             continue
-        module, _, leaf = name.rpartition(".")
-        theirs = modules.get(name) or f"{modules.get(module, module)}.{leaf}".lstrip(".")
+        leaf, theirs = name.rpartition(".")[2], public_name(name, modules)
         is_normed = leaf == "weight" and tensor.ndim == 3 and not name.startswith(target.plain)
         if target.weight_norm and is_normed:
             path = theirs.removesuffix(".weight")

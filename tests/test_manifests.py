@@ -1,0 +1,95 @@
+"""Every public checkpoint at its published size: names and shapes alone, for the weights are elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import GOLDEN
+
+from vocos import get_voco
+from vocos.checkpoint import locate, recognise
+from vocos.codecs.encodec import COMPANIONS
+from vocos.tensors import TensorFile
+
+# Sampling rate, hop and latent size that each has.
+PUBLIC = {
+    "mel": {
+        "optimizerai-mel": (24000, 256, 100),
+        "charactr-vocos-mel-24khz": (24000, 256, 100),
+        "hf-audio-vocos-mel-24khz": (24000, 256, 100),
+    },
+    "encodec": {
+        "optimizerai-encodec": (24000, 320, 128),
+        "charactr-vocos-encodec-24khz": (24000, 320, 128),
+        "hf-audio-vocos-encodec-24khz": (24000, 320, 128),
+    },
+    "dac": {
+        "optimizerai-dac": (44100, 512, 128),
+        "descript-original-44khz-8kbps": (44100, 512, 1024),
+        "descript-original-44khz-16kbps": (44100, 512, 128),
+        "descript-original-24khz": (24000, 320, 1024),
+        "descript-original-16khz": (16000, 320, 1024),
+        "descript-dac_44khz": (44100, 512, 1024),
+        "descript-dac_24khz": (24000, 320, 1024),
+        "descript-dac_16khz": (16000, 320, 1024),
+    },
+    "dacvae": {
+        "optimizerai-dac-vae-small": (48000, 2048, 2048),
+        "facebook-dacvae-watermarked": (48000, 1920, 128),
+    },
+    "oobleck": {
+        "optimizerai-oobleck": (44100, 2048, 64),
+        "diffusers-oobleck-stable-audio-open-1.0": (44100, 2048, 64),
+        "stable-audio-tools-oobleck": (44100, 2048, 64),
+        "stable-audio-tools-oobleck-autoencoder": (44100, 2048, 64),
+        "acestep-oobleck-48khz": (48000, 1920, 64),
+    },
+}
+CASES = [(codec, name) for codec, names in PUBLIC.items() for name in names]
+
+
+@functools.cache
+def manifests() -> dict[str, Any]:
+    with gzip.open(GOLDEN / "manifests.json.gz", "rt") as stream:
+        found: dict[str, Any] = json.load(stream)
+    return found
+
+
+class Listing(TensorFile):
+    """A file of which only the names and shapes are known."""
+
+    def __init__(self, name: str) -> None:
+        self.path, self.metadata = Path(name), {}
+        self.shapes = {tensor: tuple(shape) for tensor, shape in manifests()[name]["shapes"].items()}
+
+
+@pytest.mark.parametrize(("codec", "name"), CASES, ids=[name for _, name in CASES])
+def test_public_checkpoint_is_read_strictly(codec: str, name: str) -> None:
+    voco = get_voco(codec)
+    config = voco._parse(manifests()[name]["config"])
+    facts = voco._facts(config)
+    assert (facts.sampling_rate, facts.hop_length, facts.latent_dim) == PUBLIC[codec][name]
+    known, file = recognise(Listing(name), voco.formats, codec)
+    with torch.device("meta"):
+        network = voco._build(config)
+    held = locate(network, file, known, config)
+    if known.lacks:
+        for companion in ("facebook-encodec_24khz", "original-encodec_24khz"):
+            other, listing = recognise(Listing(companion), COMPANIONS, "encodec_weights")
+            rest = locate(network, listing, other, config, only=known.lacks)
+            assert held.keys() | rest.keys() == network.state_dict().keys()
+    else:
+        assert held.keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("codec", ["mel", "encodec", "dac", "dacvae", "oobleck"])
+def test_built_in_config_is_the_published_one(codec: str) -> None:
+    (name,) = [name for name in PUBLIC[codec] if name.startswith("optimizerai")]
+    voco = get_voco(codec)
+    assert voco._parse(manifests()[name]["config"]) == voco.config_type()
