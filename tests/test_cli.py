@@ -76,6 +76,21 @@ class TestFacts:
         assert "ModuleNotFoundError" in out
         assert "oobleck" in out
 
+    def test_list_says_what_is_restricted(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        from vocos import registry
+        from vocos.codecs.oobleck import Oobleck
+        from vocos.hub import Source
+
+        class Restricted(Oobleck):
+            default = Source("org/name", "cc-by-nc-4.0", is_gated=True, is_commercial=False)
+
+        monkeypatch.setattr(registry, "_registered", {"restricted": Restricted})
+        line = next(line for line in run("list")[1].splitlines() if line.startswith("restricted"))
+        assert (
+            "cc-by-nc-4.0; gated: accept the licence at https://huggingface.co/org/name; not for commercial use" in line
+        )
+        assert "restrictions: gated: accept" in run("info", "restricted")[1]
+
     def test_info_needs_no_weights(self, run: Run) -> None:
         code, out, _ = run("info", "dac")
         assert code == 0

@@ -147,6 +147,21 @@ print("secret" in repr(voco), "secret" in repr(voco._location), voco.load().is_l
     ]
 
 
+def test_restrictions_are_said_once_when_the_weights_are_fetched(hub: LoopbackHub, tmp_path: Path) -> None:
+    repository = "stabilityai/stable-audio-open-1.0"
+    shutil.copytree(tmp_path / "root" / "org" / "nested", tmp_path / "root" / repository)
+    program = f"""
+import logging, sys
+logging.basicConfig(stream=sys.stdout, format="%(name)s: %(message)s")
+voco = get_voco("oobleck", weights="{repository}", subfolder="vae")
+print(voco.restrictions == ["gated: accept the licence at https://huggingface.co/{repository}"])
+voco.load()
+"""
+    said = f"vocos.hub: the weights of {repository}/vae are gated: accept the licence at https://huggingface.co/{repository}"
+    assert run(hub, tmp_path / "cache", program) == ["True", said]
+    assert run(hub, tmp_path / "cache", program) == ["True"]
+
+
 class TestLocalPlaces:
     """Folders and files, read at once."""
 

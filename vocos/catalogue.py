@@ -40,7 +40,9 @@ def _facts(name: str) -> dict[str, Any]:
     except VocoError as error:
         return {"name": name, "error": str(error)}
     rate = facts["sampling_rate"] / facts["hop_length"]
-    return {"name": name, **facts, "frame_rate": rate, "license": codec.license, "source": codec.source}
+    restrictions = getattr(codec, "restrictions", [])  # built-in codecs have none
+    known = {"license": codec.license, "source": codec.source, "restrictions": restrictions}
+    return {"name": name, **facts, "frame_rate": rate, **known}
 
 
 def _described(row: dict[str, Any]) -> list[str]:
@@ -48,6 +50,7 @@ def _described(row: dict[str, Any]) -> list[str]:
         return [row["error"]]
     numbers = [str(row[key]) for key in ("sampling_rate", "channel", "latent_dim")]
     licence = row["license"] or ("not stated" if row["source"] else "-")
+    licence = "; ".join([licence, *row["restrictions"]])
     return [*numbers, f"{row['frame_rate']:.2f}", licence, row["source"] or "none needed"]
 
 
