@@ -182,6 +182,14 @@ def test_dtype_of_get_voco_is_applied_at_load(dtype: torch.dtype, weights: Path)
         assert torch.equal(given, wanted)
 
 
+@pytest.mark.parametrize("name", [*STAND_INS, "griffinlim"])
+def test_device_of_get_voco_is_applied_at_load(name: str, weights: Path) -> None:
+    voco = get_voco(name, weights=None if name == "griffinlim" else weights, device="meta")
+    assert voco.device.type == "meta"
+    assert not voco.is_loaded
+    assert {tensor.device.type for tensor in (*voco.parameters(), *voco.buffers())} == {"meta"}
+
+
 def test_spectral_constants_stay_in_float32(weights: Path) -> None:
     voco = get_voco("mel", weights=weights).to(torch.bfloat16)
     constants = [b for name, b in voco.named_buffers() if name.endswith(("window", "filters"))]

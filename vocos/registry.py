@@ -183,10 +183,10 @@ def _find(name: str) -> type[Voco[Any]]:
 
 
 def _plugins() -> dict[str, list[EntryPoint]]:
-    """Entry points by name, those of built-in names left out: nothing installed can take one."""
+    """Entry points by name; a built-in name is looked up before, so nothing installed can take one."""
     plugins: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
-        if point.name not in BUILT_IN and point not in plugins.setdefault(point.name, []):
+        if point not in plugins.setdefault(point.name, []):
             plugins[point.name].append(point)
     return plugins
 

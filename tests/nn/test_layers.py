@@ -12,7 +12,7 @@ from vocos.nn.blocks import DecoderBlock, EncoderBlock, ResidualUnit, Snake
 from vocos.nn.conv import pad_to_multiple, same_conv, strided_conv, transposed_conv
 from vocos.nn.gaussian import draw
 from vocos.nn.length import ceil_div, strided_length, transposed_length
-from vocos.nn.quantize import FactorizedRVQ
+from vocos.nn.quantize import FactorizedRVQ, euclidean_codes, euclidean_features
 from vocos.nn.seanet import CausalConv, SEANetEncoder, reflect_pad
 from vocos.nn.vocoder import AdaLayerNorm, Backbone
 
@@ -171,8 +171,21 @@ class TestFactorizedRVQ:
         rvq = FactorizedRVQ(channels=6, n_codebooks=3, entries=64, dimension=4).requires_grad_(False).bfloat16()
         z = noise(1, 6, 50)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            codes = rvq.encode(z, 3)
+            codes, low = rvq.encode(z, 3), rvq.encode(z.bfloat16(), 3)
         assert torch.equal(codes, rvq.float().encode(z, 3))
+        assert torch.equal(low, rvq.encode(z.bfloat16().float(), 3))
+
+    def test_euclidean_codes_are_the_nearest_entries_of_what_is_left(self) -> None:
+        books, z = noise(3, 16, 6), noise(2, 6, 9, seed=1)
+        codes = euclidean_codes(z, books)
+        residual, total = z.mT, torch.zeros(2, 9, 6)
+        for k in range(3):
+            distance = (residual[:, :, None] - books[k]).square().sum(dim=-1)
+            assert torch.equal(codes[:, k], distance.argmin(dim=-1))
+            residual, total = residual - books[k][codes[:, k]], total + books[k][codes[:, k]]
+        torch.testing.assert_close(euclidean_features(codes, books), total.mT)
+        low = euclidean_codes(z.bfloat16(), books.bfloat16())
+        assert torch.equal(low, euclidean_codes(z.bfloat16().float(), books.bfloat16().float()))
 
 
 def test_adaptive_norm_takes_its_row_of_the_tables() -> None:
