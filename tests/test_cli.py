@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import vocos
 from vocos import cli, get_voco
@@ -285,6 +285,33 @@ def test_latents_of_other_weights_are_not_decoded_silently(run: Run, tone: Path,
     code, _, err = run("decode", "a.safetensors", "-o", "a.wav")
     assert code == 1
     assert f"a.safetensors: made with the weights {weights}, not optimizerai/vocos; pass --weights" in err
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tensors", "message"),
+    [
+        ({"samples": str(10**15)}, {}, "says 1000000000000000 samples, its latents have at most 2048"),
+        ({"samples": "-1"}, {}, "says -1 samples"),
+        ({"samples": "x"}, {}, "not latents written by vocos encode"),
+        ({"voco": "nothing"}, {}, "there is no 'nothing'"),
+        ({"voco": None}, {}, "'voco' is missing or wrong"),
+        ({}, {"latents": torch.zeros(8)}, "expected latents [1, frames, latent_dim], got [8]"),
+        ({}, {"latents": torch.zeros(1, 8, 7)}, "expected latents [batch, frames, 100], got [1, 8, 7]"),
+        ({}, {"latents": torch.zeros(1, 8, 100).long()}, "latents holds torch.int64"),
+        ({}, {"other": torch.zeros(1, 8, 100)}, "latents"),
+    ],
+)
+def test_latents_that_were_tampered_with(
+    metadata: dict[str, str | None], tensors: dict[str, torch.Tensor], message: str, run: Run, tmp_path: Path
+) -> None:
+    honest = {"voco": "griffinlim", "source": "", "sampling_rate": "24000", "samples": "2000"}
+    written = {key: value for key, value in {**honest, **metadata}.items() if value is not None}
+    save_file(tensors or {"latents": torch.zeros(1, 8, 100)}, tmp_path / "a.safetensors", metadata=written)
+    code, out, err = run("decode", "a.safetensors", "-o", "a.wav")
+    assert (code, out) == (1, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not Path("a.wav").exists()
 
 
 def test_interrupt_has_its_exit_code(run: Run, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout has seen enough
         sys.stderr.close()
         return 1
-    except (VocoError, OSError, MemoryError) as error:
+    except (VocoError, OSError, MemoryError, RuntimeError) as error:  # torch's out-of-memory errors are of the last
         return _fail(str(error) or type(error).__name__, 1)
     return 0
 

@@ -127,6 +127,9 @@ def decode(arguments: argparse.Namespace) -> None:
             raise CheckpointError(
                 f"{job.source}: made with the weights {origin.source}, not {voco.source}; pass --weights"
             )
+        longest = values.shape[1] * voco.hop_length
+        if not 1 <= origin.samples <= longest:
+            raise CheckpointError(f"{job.source}: says {origin.samples} samples, its latents have at most {longest}")
         _load(voco)
         with torch.inference_mode():
             sound = voco.decode(values.to(voco.device), length=origin.samples)

@@ -62,6 +62,9 @@ def read(path: Path) -> tuple[Tensor, Origin]:
             sampling_rate=int(file.metadata["sampling_rate"]),
             samples=int(file.metadata["samples"]),
         )
-        return file.read(TENSOR), origin
+        tensor = file.read(TENSOR)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: not latents written by vocos encode: {error} is missing or wrong") from error
+    if tensor.ndim != 3:
+        raise CheckpointError(f"{path}: expected latents [1, frames, latent_dim], got {list(tensor.shape)}")
+    return tensor, origin

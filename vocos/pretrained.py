@@ -13,7 +13,7 @@ from torch import nn
 
 from vocos import checkpoint, export, hub
 from vocos.config import Config
-from vocos.errors import CheckpointError, InvalidInput
+from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
 from vocos.hub import Location, Source
 from vocos.lazy import LazyModule
 from vocos.tensors import TensorFile, open_tensors
@@ -131,7 +131,10 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
 
         Raises:
             InvalidInput: if the codec has no such layout, or it cannot hold these weights.
+            UnsupportedOperation: if the codec has no weights.
         """
+        if self.default is None:
+            raise UnsupportedOperation(f"{self.name} has no weights to write")
         layouts = {known.name: known for known in self.targets}
         if target != "vocos" and target not in layouts:
             raise InvalidInput(f"{self.name}: no layout {target!r}; there are {', '.join(['vocos', *layouts])}")
