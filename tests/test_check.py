@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from vocos import CheckpointError, InvalidInput, UnknownVoco, UnsupportedOperation, VocoError, get_voco
+from vocos import (
+    CheckpointError,
+    InvalidInput,
+    UnknownVoco,
+    UnsupportedOperation,
+    VocoError,
+    WeightsUnavailable,
+    get_voco,
+)
 
 stereo, mono = torch.zeros(1, 5000, 2), torch.zeros(1, 5000, 1)
 
@@ -159,6 +167,7 @@ def test_codec_without_codes_names_one_that_has_them() -> None:
         ),
         ({"name": "mel", "device": "gpu"}, InvalidInput, "expected device as 'cpu', 'cuda', 'cuda:1'..., got 'gpu'"),
         ({"name": "encodec", "bandwidth": 5}, InvalidInput, "expected bandwidth as one of 1.5, 3, 6, 12 kbps, got 5"),
+        ({"name": "encodec", "encodec_weights": "./absent"}, WeightsUnavailable, "there is no file or folder .*absent"),
         ({"name": "mel", "weights": ""}, InvalidInput, "weights is empty; leave it out for the default checkpoint"),
         ({"name": "oobleck", "sample": "no"}, InvalidInput, "oobleck: expected sample as True or False, got 'no'"),
         ({"name": "griffinlim", "weights": "x/y"}, InvalidInput, "griffinlim has no weights; leave weights='x/y' out"),

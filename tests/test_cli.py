@@ -76,6 +76,21 @@ class TestFacts:
         assert "ModuleNotFoundError" in out
         assert "oobleck" in out
 
+    def test_list_survives_a_plugin_that_raises_when_it_is_made(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from vocos import registry
+        from vocos.codecs.griffinlim import GriffinLim
+
+        class Raising(GriffinLim):
+            def __init__(self, *_: object) -> None:
+                raise ZeroDivisionError("oh\nno")
+
+        monkeypatch.setattr(registry, "_registered", {"raising": Raising})
+        code, out, _ = run("list")
+        assert code == 0
+        assert "raising     ZeroDivisionError: oh no" in out.splitlines()
+
     def test_list_says_what_is_restricted(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         from vocos import registry
         from vocos.codecs.oobleck import Oobleck

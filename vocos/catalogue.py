@@ -37,8 +37,9 @@ def _facts(name: str) -> dict[str, Any]:
     try:
         codec: Any = BUILT_IN[name] if name in BUILT_IN else get_voco(name)
         facts = {key: getattr(codec, key) for key in ("sampling_rate", "channel", "latent_dim", "hop_length")}
-    except VocoError as error:
-        return {"name": name, "error": str(error)}
+    except Exception as error:  # a plugin can raise anything, and breaks only its own line
+        reason = str(error) if isinstance(error, VocoError) else f"{type(error).__name__}: {error}"
+        return {"name": name, "error": " ".join(reason.split())}
     rate = facts["sampling_rate"] / facts["hop_length"]
     restrictions = getattr(codec, "restrictions", [])  # built-in codecs have none
     known = {"license": codec.license, "source": codec.source, "restrictions": restrictions}

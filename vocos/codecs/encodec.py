@@ -243,6 +243,8 @@ class Encodec(Voco[EncodecConfig]):
             sha256=None,
             notice="",
         )
+        if encodec_weights is not None:
+            hub.find(self._companion_location)  # says at once if it is a path that does not exist
         if self._config is not None:
             self._condition(self._config)
 
