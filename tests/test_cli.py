@@ -243,6 +243,11 @@ class TestDemo:
 
 WRONG_CALLS = [
     (["encode", "absent.wav", "-o", "x.safetensors"], 1, "vocos: absent.wav: no such file\n"),
+    (
+        ["encode", "tone.wav", "-o", "absent/x.safetensors"],
+        1,
+        "vocos: absent/x.safetensors: the folder absent does not",
+    ),
     (["encode", "tone.wav", "-o", "x.wav"], 1, "vocos: x.wav: latents are written as .safetensors\n"),
     (
         ["encode", "tone.wav", "tone.wav", "-o", "out"],
@@ -276,6 +281,8 @@ WRONG_CALLS = [
     ),
     (["roundtrip", "tone.wav", "-o", "x.wav", "--dtype", "int8"], 2, "usage: vocos roundtrip"),
     (["roundtrip", "tone.wav"], 2, "usage: vocos roundtrip"),
+    (["encode", "tone.wav", "-o", "folder", "--voco", "ooblek"], 1, "vocos: get_voco: there is no 'ooblek'; did you"),
+    (["decode", "text.wav", "-o", "folder"], 1, "vocos: text.wav: not a complete safetensors file"),
     (["info", "nothing"], 1, "vocos: get_voco: there is no 'nothing'; The names are dac, "),
     (["demo", "-o", "text.wav"], 1, "vocos: text.wav: expected a folder, this is a file\n"),
     (["frobnicate"], 2, "usage: vocos"),

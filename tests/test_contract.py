@@ -109,7 +109,9 @@ class TestWatermark:
         assert torch.equal(plain.decode(latents, watermark=True, message=drawn), first)
         assert torch.equal(drawing.decode(latents, watermark=False), plain.decode(latents))
 
-    @pytest.mark.parametrize("message", [[1] * 15, [[1] * 17], [2] * 16, 1, [[[1] * 16]]])
+    @pytest.mark.parametrize(
+        "message", [[1] * 15, [[1] * 17], [2] * 16, 1, [[[1] * 16]], [0.5] * 16, "1" * 16, [[1] * 16, [1]]]
+    )
     def test_message_that_is_none_is_refused_at_once(self, message: Any, facebook: Path) -> None:
         with pytest.raises(ValueError, match="expected message as 16 bits"):
             get_voco("dacvae", weights=facebook, message=message)

@@ -47,7 +47,7 @@ def test_magnitudes_are_never_negative_and_fit_the_mel_bands(sample: torch.Tenso
     mel = network.features(sample[:, :24000, 0]).exp()
     spectrum = network.magnitude(mel)
     assert (spectrum >= 0).all()
-    assert convergence(spectrum @ network.features.filters, mel) < 0.01  # measured: 0.005
+    assert convergence(spectrum @ network.features.filters, mel) < 0.002  # measured: 0.0009
 
 
 def test_global_random_numbers_are_left_alone_and_do_not_matter(sample: torch.Tensor) -> None:

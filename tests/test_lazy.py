@@ -278,17 +278,22 @@ def test_pickled_to_a_worker_it_gives_the_same_sound(loaded: bool, weights: Path
     torch.testing.assert_close(sound, expected, atol=1e-6, rtol=1e-5)
 
 
+# The peak is read from /proc: that of `getrusage` begins with the peak of the process that started this one.
 MEMORY = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from vocos import get_voco
 import einops, safetensors.torch, torch
+def peak_kib():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 voco = get_voco("oobleck", weights=sys.argv[1])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_kib()
 voco.load()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, sum(p.nbytes for p in voco.parameters()))
+print(peak_kib() - before, sum(p.nbytes for p in voco.parameters()))
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's peak of memory")
 def test_loading_never_holds_the_weights_twice(tmp_path: Path) -> None:
     config = {"encoder_hidden_size": 64, "decoder_input_channels": 32, "decoder_channels": 64}
     voco = get_voco("oobleck")
@@ -307,4 +312,6 @@ def test_loading_never_holds_the_weights_twice(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=True)
     grown_kib, weights_bytes = map(int, run.stdout.split())
     assert weights_bytes > 100e6
-    assert grown_kib * 1024 < 1.3 * weights_bytes  # measured: 1.05
+    # Measured: 1.29, the largest tensor in two forms and what torch brings on first use included; 2.29 if all are read
+    # before the first is folded.
+    assert grown_kib * 1024 < 1.5 * weights_bytes

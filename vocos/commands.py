@@ -30,6 +30,8 @@ def _jobs(arguments: argparse.Namespace, ending: str) -> list[Job]:
     """What is to be done, checked before any work. One input goes to a file, or like several into a folder."""
     output: Path = arguments.output
     if len(arguments.inputs) == 1 and output.suffix and not output.is_dir():
+        if not output.parent.is_dir():
+            raise InvalidInput(f"{output}: the folder {output.parent} does not exist")
         jobs = [Job(arguments.inputs[0], output)]
     else:
         if output.exists() and not output.is_dir():
@@ -42,8 +44,6 @@ def _jobs(arguments: argparse.Namespace, ending: str) -> list[Job]:
         if job.target in targets:
             raise InvalidInput(f"{targets[job.target]} and {job.source} would both become {job.target}")
         targets[job.target] = job.source
-    if len(jobs) > 1 or jobs[0].target is not output:
-        output.mkdir(parents=True, exist_ok=True)
     return jobs
 
 
@@ -104,6 +104,7 @@ def encode(arguments: argparse.Namespace) -> None:
         sound, done = _read_for(voco, job.source)
         with torch.inference_mode():
             values = voco.encode(sound.to(voco.device))
+        job.target.parent.mkdir(parents=True, exist_ok=True)
         latents.write(job.target, voco, values, sound.shape[1])
         seconds = sound.shape[1] / voco.sampling_rate
         _said(job.target, f"{values.shape[1]} frames of {voco.latent_dim}, {seconds:.2f} s", done)
@@ -117,7 +118,8 @@ def decode(arguments: argparse.Namespace) -> None:
 
     jobs = _jobs(arguments, ".wav")
     for job in jobs:
-        audio.writable(job.target)
+        if job.target.parent.is_dir():  # else it is a folder to be made, for files of an ending that can be written
+            audio.writable(job.target)
     vocos: dict[str, Voco[Any]] = {}
     for job in _progress(jobs, "decode"):
         values, origin = latents.read(job.source)
@@ -133,6 +135,7 @@ def decode(arguments: argparse.Namespace) -> None:
         _load(voco)
         with torch.inference_mode():
             sound = voco.decode(values.to(voco.device), length=origin.samples)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
         clipped = audio.write(job.target, sound, voco.sampling_rate)
         _said(job.target, f"{_heard(voco, sound)} by {voco.name}", clipped)
 

@@ -275,11 +275,14 @@ def _bits(message: Message | None, config: AnyConfig) -> Tensor | None:
         return None
     if isinstance(config, DacVaeConfig):
         raise InvalidInput("dacvae: these weights have no watermark; leave message= out")
-    bits = torch.as_tensor(message).long()
+    expected = f"dacvae: expected message as {config.nbits} bits, or one row of them for each of the batch"
+    try:
+        bits = torch.as_tensor(message)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"{expected}, got {message!r}") from error
     if bits.ndim not in (1, 2) or bits.shape[-1] != config.nbits or not ((bits == 0) | (bits == 1)).all():
-        expected = f"{config.nbits} bits, or one row of them for each of the batch"
-        raise InvalidInput(f"dacvae: expected message as {expected}, got {message!r}")
-    return bits
+        raise InvalidInput(f"{expected}, got {message!r}")
+    return bits.long()
 
 
 class DacVae(VariationalVoco[AnyConfig]):
