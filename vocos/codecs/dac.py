@@ -7,7 +7,6 @@ repositories descript/dac_44khz, dac_24khz and dac_16khz can be read too; they a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -16,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from vocos.checkpoint import Format
-from vocos.config import Config
 from vocos.export import OLD_STYLE, Target
 from vocos.hub import DEFAULT_REPOSITORY, Source
-from vocos.nn.blocks import Decoder, Encoder
+from vocos.nn.blocks import Decoder, Encoder, RatesConfig
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
 from vocos.nn.names import hub_names, numbered_names
@@ -38,29 +36,13 @@ TRANSFORMERS_KEYS = {
 
 
 @dataclass(frozen=True)
-class DacConfig(Config):
+class DacConfig(RatesConfig):
     """Hyperparameters, named as in the public config files."""
 
-    encoder_dim: int = 64
-    encoder_rates: tuple[int, ...] = (2, 4, 8, 8)
     latent_dim: int = 128
-    decoder_dim: int = 1536
-    decoder_rates: tuple[int, ...] = (8, 8, 4, 2)
     n_codebooks: int = 18
     codebook_size: int = 1024
     codebook_dim: int = 8
-    sample_rate: int = 44100
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.require(
-            math.prod(self.encoder_rates) == math.prod(self.decoder_rates),
-            f"encoder_rates {self.encoder_rates} and decoder_rates {self.decoder_rates} have different products",
-        )
-        self.require(
-            self.decoder_dim % 2 ** len(self.decoder_rates) == 0,
-            f"decoder_dim {self.decoder_dim} cannot be halved {len(self.decoder_rates)} times",
-        )
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
@@ -86,7 +68,7 @@ def _to_transformers(config: DacConfig) -> dict[str, Any]:
     """What transformers expects in `config.json`."""
     ours = config.as_dict()
     theirs = {name: ours.pop(mine) for name, mine in TRANSFORMERS_KEYS.items()}
-    hop_length = math.prod(config.encoder_rates)
+    hop_length = config.hop_length
     return {"architectures": ["DacModel"], "model_type": "dac", "hop_length": hop_length, **theirs, **ours}
 
 
@@ -97,14 +79,14 @@ class DacNetwork(nn.Module):
         super().__init__()
         self.encoder = Encoder(
             1,
-            [config.encoder_dim * 2**i for i in range(len(config.encoder_rates) + 1)],
+            config.encoder_widths,
             config.encoder_rates,
             config.latent_dim,
         )
         self.quantizer = FactorizedRVQ(config.latent_dim, config.n_codebooks, config.codebook_size, config.codebook_dim)
         self.decoder = Decoder(
             config.latent_dim,
-            [config.decoder_dim // 2**i for i in range(len(config.decoder_rates) + 1)],
+            config.decoder_widths,
             config.decoder_rates,
             1,
         )
@@ -142,7 +124,7 @@ class Dac(Voco[DacConfig]):
             sampling_rate=config.sample_rate,
             channel=1,
             latent_dim=config.latent_dim,
-            hop_length=math.prod(config.encoder_rates),
+            hop_length=config.hop_length,
             n_codebooks=config.n_codebooks,
             codebook_size=config.codebook_size,
         )

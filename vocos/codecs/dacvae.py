@@ -21,11 +21,10 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 from vocos.checkpoint import Format
-from vocos.config import Config
 from vocos.errors import InvalidInput
 from vocos.export import NEW_STYLE, OLD_STYLE, Target
 from vocos.hub import DEFAULT_REPOSITORY, Location, Source
-from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock
+from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock, RatesConfig
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import UNIT, numbered_block, numbered_names
@@ -37,7 +36,7 @@ CHANNEL = 2  # stereo, each channel coded alone
 
 
 @dataclass(frozen=True)
-class DacVaeConfig(Config):
+class DacVaeConfig(RatesConfig):
     """Hyperparameters, named as in the public config files."""
 
     encoder_dim: int = 64
@@ -51,34 +50,16 @@ class DacVaeConfig(Config):
         super().__post_init__()
         rates = (*self.encoder_rates, *self.decoder_rates)
         self.require(all(rate % 2 == 0 for rate in rates), f"the shortcuts need even rates, got {rates}")
-        self.require(
-            math.prod(self.encoder_rates) == math.prod(self.decoder_rates),
-            f"encoder_rates {self.encoder_rates} and decoder_rates {self.decoder_rates} have different products",
-        )
-        self.require(
-            self.decoder_dim % 2 ** len(self.decoder_rates) == 0,
-            f"decoder_dim {self.decoder_dim} cannot be halved {len(self.decoder_rates)} times",
-        )
         for name, width in (("the last encoder width", self.encoder_widths[-1]), ("decoder_dim", self.decoder_dim)):
             self.require(width % self.latent_dim == 0, f"latent_dim {self.latent_dim} does not divide {name}, {width}")
 
-    @property
-    def encoder_widths(self) -> list[int]:
-        """Channels before each encoder block and after the last."""
-        return [self.encoder_dim * 2**i for i in range(len(self.encoder_rates) + 1)]
-
     def facts(self) -> Facts:
         """What follows from the config."""
-        return Facts(self.sample_rate, CHANNEL, CHANNEL * self.latent_dim, math.prod(self.encoder_rates))
+        return Facts(self.sample_rate, CHANNEL, CHANNEL * self.latent_dim, self.hop_length)
 
     def network(self) -> nn.Module:
         """The network, without values."""
         return DacVaeNetwork(self)
-
-    @property
-    def decoder_widths(self) -> list[int]:
-        """Channels before each decoder block and after the last."""
-        return [self.decoder_dim // 2**i for i in range(len(self.decoder_rates) + 1)]
 
 
 def original_names(config: DacVaeConfig) -> dict[str, str]:
@@ -152,7 +133,7 @@ class DacVaeNetwork(nn.Module):
 
     def __init__(self, config: DacVaeConfig) -> None:
         super().__init__()
-        self.hop_length = config.facts().hop_length
+        self.hop_length = config.hop_length
         self.encoder = DacVaeEncoder(config)
         self.decoder = DacVaeDecoder(config)
 
@@ -169,7 +150,7 @@ class DacVaeNetwork(nn.Module):
 
 
 @dataclass(frozen=True)
-class WatermarkedConfig(Config):
+class WatermarkedConfig(RatesConfig):
     """Hyperparameters of facebook's DACVAE, named as in the published file, which has none that begin with `wm_`."""
 
     encoder_dim: int = 64
@@ -189,13 +170,10 @@ class WatermarkedConfig(Config):
         super().__post_init__()
         rates = (*self.encoder_rates, *self.decoder_rates)
         self.require(all(rate % 2 == 0 for rate in rates), f"odd rates in {rates}")
-        hop = math.prod(self.encoder_rates)
-        self.require(hop == math.prod(self.decoder_rates), f"rates {rates} have different products")
         self.require(
-            self.decoder_dim % 2 ** len(self.decoder_rates) == 0,
-            f"decoder_dim {self.decoder_dim} cannot be halved {len(self.decoder_rates)} times",
+            self.hop_length % math.prod(self.wm_rates) == 0,
+            f"wm_rates {self.wm_rates} do not divide the hop {self.hop_length}",
         )
-        self.require(hop % math.prod(self.wm_rates) == 0, f"wm_rates {self.wm_rates} do not divide the hop {hop}")
         self.require(
             self.wm_hidden == self.wm_channels * 2 ** len(self.wm_rates) and self.wm_channels % 2 == 0,
             f"wm_hidden {self.wm_hidden} is not wm_channels {self.wm_channels} doubled at each of {self.wm_rates}",
@@ -203,7 +181,7 @@ class WatermarkedConfig(Config):
 
     def facts(self) -> Facts:
         """What follows from the config. A reflection must be shorter than the sound, hence the minimum."""
-        hop = math.prod(self.encoder_rates)
+        hop = self.hop_length
         return Facts(self.sample_rate, 1, self.codebook_dim, hop, minimum_samples=hop // 2 + 1)
 
     def network(self) -> nn.Module:
@@ -243,14 +221,12 @@ class WatermarkedNetwork(nn.Module):
 
     def __init__(self, config: WatermarkedConfig) -> None:
         super().__init__()
-        self.hop_length = config.facts().hop_length
+        self.hop_length = config.hop_length
         self.strength = config.wm_channels / config.wm_latent
-        encoder_widths = [config.encoder_dim * 2**i for i in range(len(config.encoder_rates) + 1)]
-        decoder_widths = [config.decoder_dim // 2**i for i in range(len(config.decoder_rates) + 1)]
-        self.encoder = Encoder(1, encoder_widths, config.encoder_rates, config.latent_dim)
+        self.encoder = Encoder(1, config.encoder_widths, config.encoder_rates, config.latent_dim)
         self.in_proj = nn.Conv1d(config.latent_dim, 2 * config.codebook_dim, 1)
         self.out_proj = nn.Conv1d(config.codebook_dim, config.latent_dim, 1)
-        self.decoder = Decoder(config.latent_dim, decoder_widths, config.decoder_rates, 1)
+        self.decoder = Decoder(config.latent_dim, config.decoder_widths, config.decoder_rates, 1)
         self.watermark = Watermark(config.wm_hidden, config.wm_rates, config.wm_latent, config.nbits)
 
     def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,15 +5,59 @@ Source: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vocos import kernels
+from vocos.config import Config
 from vocos.nn.conv import same_conv, strided_conv, transposed_conv
 
 DILATIONS = (1, 3, 9)  # of the three residual units of a block
+
+
+@dataclass(frozen=True)
+class RatesConfig(Config):
+    """Hyperparameters of an encoder and a decoder that mirror each other, named as in the public files of DAC.
+
+    The encoder doubles its channels at each of its rates, the decoder halves them at each of its own.
+    """
+
+    encoder_dim: int = 64
+    encoder_rates: tuple[int, ...] = (2, 4, 8, 8)
+    latent_dim: int = 1024
+    decoder_dim: int = 1536
+    decoder_rates: tuple[int, ...] = (8, 8, 4, 2)
+    sample_rate: int = 44100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(
+            self.hop_length == math.prod(self.decoder_rates),
+            f"encoder_rates {self.encoder_rates} and decoder_rates {self.decoder_rates} have different products",
+        )
+        self.require(
+            self.decoder_dim % 2 ** len(self.decoder_rates) == 0,
+            f"decoder_dim {self.decoder_dim} cannot be halved {len(self.decoder_rates)} times",
+        )
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return math.prod(self.encoder_rates)
+
+    @property
+    def encoder_widths(self) -> list[int]:
+        """Channels before each encoder block and after the last."""
+        return [self.encoder_dim * 2**i for i in range(len(self.encoder_rates) + 1)]
+
+    @property
+    def decoder_widths(self) -> list[int]:
+        """Channels before each decoder block and after the last."""
+        return [self.decoder_dim // 2**i for i in range(len(self.decoder_rates) + 1)]
 
 
 class Snake(nn.Module):
