@@ -19,7 +19,7 @@ LAYERS = [
     ["atomic", "config", "hub", "kernels", "tensors"],
     ["nn", "checkpoint"],
     ["check", "export", "lazy", "rows"],
-    ["pretrained"],
+    ["loading"],
     ["voco"],
     ["variational", "latents"],
     ["codecs"],

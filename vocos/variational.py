@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vocos.errors import InvalidInput
 from vocos.hub import Location
+from vocos.loading import ConfigT
 from vocos.nn import gaussian
-from vocos.pretrained import ConfigT
 from vocos.voco import Voco
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vocos import check, rows
 from vocos.errors import UnsupportedOperation
+from vocos.loading import ConfigT, PretrainedModule
 from vocos.nn.length import Length
-from vocos.pretrained import ConfigT, PretrainedModule
 
 
 class Facts(NamedTuple):
