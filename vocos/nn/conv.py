@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vocos.kernels import Convolution, Transposed
 from vocos.nn.length import ceil_div
 
 
@@ -30,6 +31,18 @@ def transposed_conv(inputs: int, outputs: int, stride: int) -> nn.ConvTranspose1
     Shape: `[B, inputs, L]` -> `[B, outputs, s L - (s mod 2)]`.
     """
     return nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, padding=ceil_div(stride, 2))
+
+
+def convolution(conv: nn.Conv1d) -> Convolution:
+    """What a convolution computes, as a step of a chain."""
+    (stride,), (dilation,) = conv.stride, conv.dilation
+    assert isinstance(conv.padding, tuple)  # noqa: S101  # for the type checker: none here is given as a word
+    return Convolution(conv.weight, conv.bias, stride, dilation, conv.padding[0])
+
+
+def transposed(conv: nn.ConvTranspose1d) -> Transposed:
+    """What a transposed convolution of kernel 2s computes, as a step of a chain."""
+    return Transposed(conv.weight, conv.bias, conv.stride[0], int(conv.padding[0]))
 
 
 def pad_to_multiple(audio: Tensor, multiple: int) -> Tensor:

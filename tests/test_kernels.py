@@ -1,0 +1,246 @@
+"""Every engine computes what the steps say, in tiles of any size, and is chosen by facts."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vocos import InvalidInput, UnsupportedOperation, get_voco, kernels
+from vocos.kernels import Average, Chain, Convolution, Periodic, Repeat, Residual, Transposed, steps, tiled
+from vocos.kernels.steps import Step
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)  # whose rounding no error of arithmetic can hide behind
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Convolution:
+    weight = random(outputs, inputs, kernel) / (inputs * kernel) ** 0.5
+    return Convolution(weight, random(outputs), stride, dilation, padding)
+
+
+def periodic(channels: int, has_beta: bool = False) -> Periodic:
+    alpha = random(1, channels, 1).abs() + 0.3  # far from 0, where a snake enlarges rounding
+    return Periodic(alpha, random(1, channels, 1) / 2) if has_beta else Periodic(-alpha)
+
+
+def unit(channels: int, dilation: int) -> Residual:
+    inner = periodic(channels), conv(channels, channels, 7, 1, dilation, 3 * dilation), periodic(channels, True)
+    return Residual((*inner, conv(channels, channels, 1)))
+
+
+def down(channels: int, stride: int) -> Chain:
+    return periodic(channels), conv(channels, 2 * channels, 2 * stride, stride, 1, -(-stride // 2))
+
+
+def up(channels: int, stride: int) -> Chain:
+    weight = random(channels, channels // 2, 2 * stride) / (2 * channels) ** 0.5
+    return periodic(channels), Transposed(weight, random(channels // 2), stride, -(-stride // 2))
+
+
+def encoder(*strides: int) -> Chain:
+    found: list[Step] = [conv(2, 4, 7, padding=3)]
+    for i, stride in enumerate(strides):
+        found += [unit(4 * 2**i, 1), unit(4 * 2**i, 3), *down(4 * 2**i, stride)]
+    return (*found, periodic(4 * 2 ** len(strides)), conv(4 * 2 ** len(strides), 3, 3, padding=1))
+
+
+def decoder(*strides: int) -> Chain:
+    found: list[Step] = [conv(3, 16, 7, padding=3)]
+    for i, stride in enumerate(strides):
+        found += [*up(16 // 2**i, stride), unit(8 // 2**i, 1), unit(8 // 2**i, 9)]
+    return (
+        *found,
+        periodic(16 // 2 ** len(strides)),
+        Convolution(random(2, 16 // 2 ** len(strides), 7), None, padding=3),
+    )
+
+
+def shortcuts() -> Chain:
+    inner = Residual((unit(4, 3), *down(4, 4)), Average(4))
+    return conv(2, 4, 7, padding=3), inner, Residual((*up(8, 2), unit(4, 9)), Repeat(2))
+
+
+CHAINS = {
+    "encoder": lambda: encoder(2, 4),
+    "encoder with odd strides": lambda: encoder(3, 5),
+    "decoder": lambda: decoder(4, 2),
+    "decoder with odd strides": lambda: decoder(5, 3),
+    "shortcuts": shortcuts,
+    "one step": lambda: (periodic(2),),
+}
+
+
+def inputs(chain: Chain) -> int:
+    first = chain[0]
+    return first.weight.shape[1] if isinstance(first, Convolution) else 2
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("tile", [1, 7, 64, 100, 1 << 20])
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.no_grad()
+def test_tiles_of_every_size_give_the_whole(name: str, tile: int, batch: int) -> None:
+    torch.manual_seed(0)
+    chain = CHAINS[name]()
+    for n in (16, 40, 136):  # of which the shortcuts can make frames
+        x = random(batch, inputs(chain), n)
+        want = steps.run(chain, x)
+        given = tiled.TiledChain(chain, x.dtype)(x, tile)
+        torch.testing.assert_close(given, want, rtol=0, atol=1e-9)  # measured: 3e-11 of values up to 400
+
+
+@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("few_rows", [0, 1 << 20], ids=["as convolutions", "as matrix products"])
+@torch.no_grad()
+def test_both_ways_to_convolve_agree_with_the_definition(
+    name: str, few_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiled, "FEW_ROWS", few_rows)
+    monkeypatch.setattr(tiled, "WINDOW_NUMBERS", 300)  # so that a product takes several parts
+    torch.manual_seed(0)
+    chain = CHAINS[name]()
+    x = random(2, inputs(chain), 64)
+    given = tiled.TiledChain(chain, x.dtype)(x, 50)
+    torch.testing.assert_close(given, steps.run(chain, x), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("dtype", "least_db"), [(torch.float32, 115), (torch.bfloat16, 32)])  # measured: 127, 35
+@torch.no_grad()
+def test_each_dtype_is_as_near_to_the_truth_as_it_can_be(dtype: torch.dtype, least_db: float) -> None:
+    torch.manual_seed(0)
+    inner = periodic(64), conv(64, 64, 7, 1, 3, 9), periodic(64, True), conv(64, 64, 1)
+    chain: Chain = (Residual(inner), *up(64, 3))
+    x = random(2, 64, 500)
+    want = steps.run(chain, x)
+    part = tiled.TiledChain(cast(chain, dtype), dtype)(x.to(dtype))
+    assert part.dtype == dtype
+    assert 10 * torch.log10(want.square().mean() / (part - want).square().mean()) > least_db
+
+
+def cast(item: Any, dtype: torch.dtype) -> Any:
+    """A chain with its tensors in another dtype."""
+    if isinstance(item, Tensor):
+        return item.to(dtype)
+    if isinstance(item, tuple):
+        parts = [cast(part, dtype) for part in item]
+        return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
+    return item
+
+
+@given(
+    st.sampled_from(sorted(CHAINS)), st.integers(2, 60).map(lambda n: 8 * n), st.integers(0, 400), st.integers(1, 400)
+)
+@settings(max_examples=60, deadline=None)
+@torch.no_grad()
+def test_a_range_of_outputs_reads_its_span_and_nothing_else(name: str, n: int, start: int, size: int) -> None:
+    torch.manual_seed(0)
+    chain = CHAINS[name]()
+    outputs = steps.lengths(chain, n)[-1]
+    start = min(start, outputs - 1)
+    stop = min(start + size, outputs)
+    x = random(1, inputs(chain), n)
+    want = steps.run(chain, x)
+    assert want.shape[2] == outputs
+    (low, high), *_ = steps.ranges(chain, n, start, stop)
+    other = torch.full_like(x, float("nan"))
+    other[:, :, low:high] = x[:, :, low:high]
+    tile = tiled._run(chain, [tiled._runner(s, x.dtype) for s in chain], other.mT, n, (0, n), (start, stop)).mT
+    torch.testing.assert_close(tile, want[:, :, start:stop], rtol=0, atol=1e-9)
+
+
+def test_the_halo_of_three_units_is_39_samples() -> None:
+    stack = (unit(2, 1), unit(2, 3), unit(2, 9))
+    assert steps.ranges(stack, 1000, 500, 600)[0] == (461, 639)
+    assert steps.ranges(stack, 1000, 0, 1000)[0] == (0, 1000)
+
+
+def test_groups_are_cut_where_the_signal_is_small() -> None:
+    kinds = [[type(step).__name__[0] for step in group] for group in tiled.groups(encoder(2, 4))]
+    assert kinds == [["C", "R", "R", "P", "C"], ["R", "R", "P", "C"], ["P", "C"]]
+    kinds = [[type(step).__name__[0] for step in group] for group in tiled.groups(decoder(5, 3))]
+    assert kinds == [["C"], ["P", "T", "R", "R"], ["P", "T", "R", "R", "P", "C"]]
+
+
+# Choice
+
+
+def test_an_engine_is_chosen_by_device_dtype_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VOCOS_KERNELS", raising=False)
+    cpu = torch.device("cpu")
+    assert kernels.engine(cpu, torch.float32) == kernels.engine(cpu, torch.bfloat16) == "tiled"
+    assert kernels.engine(cpu, torch.float32, wants_gradients=True) == "reference"
+    assert kernels.engine(cpu, torch.float64) == kernels.engine(cpu, torch.float16) == "reference"
+    assert kernels.engine(torch.device("meta"), torch.float32) == "reference"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert kernels.engine(cpu, torch.float32) == "reference"
+
+
+def test_an_engine_can_be_forced_and_a_forced_one_that_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setenv("VOCOS_KERNELS", "reference")
+    assert kernels.engine(cpu, torch.float32) == "reference"
+    monkeypatch.setenv("VOCOS_KERNELS", "tiled")
+    assert kernels.engine(cpu, torch.float32) == "tiled"
+    with pytest.raises(UnsupportedOperation, match="VOCOS_KERNELS=tiled: it computes in torch.float32"):
+        kernels.engine(cpu, torch.float64)
+    monkeypatch.setenv("VOCOS_KERNELS", "fastest")
+    with pytest.raises(InvalidInput, match="VOCOS_KERNELS=fastest: expected one of reference, tiled"):
+        kernels.engine(cpu, torch.float32)
+
+
+def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    chain = (periodic(2),)
+    with caplog.at_level(logging.DEBUG, "vocos.kernels"), torch.no_grad():
+        kernels.run(cast(chain, torch.float32), random(1, 2, 5).float(), kernels.Cache())
+    assert "tiled: 1 steps on [1, 2, 5] torch.float32" in caplog.text
+
+
+# The cache of an engine
+
+
+@torch.no_grad()
+def test_changed_weights_are_noticed() -> None:
+    one, x, cache = cast(conv(2, 2, 3), torch.float32), random(1, 2, 9).float(), kernels.Cache()
+    first = kernels.run((one,), x, cache)
+    one.weight.mul_(2)
+    assert one.bias is not None
+    one.bias.zero_()
+    changed = kernels.run((one,), x, cache)
+    torch.testing.assert_close(changed, steps.run((one,), x), rtol=0, atol=1e-5)
+    assert not torch.allclose(first, changed)
+    other = one._replace(weight=random(2, 2, 3).float())
+    torch.testing.assert_close(kernels.run((other,), x, cache), steps.run((other,), x), rtol=0, atol=1e-5)
+
+
+def test_copies_and_pickles_of_a_cache_are_empty() -> None:
+    cache = kernels.Cache()
+    with torch.no_grad():
+        kernels.run((cast(conv(2, 2, 3), torch.float32),), random(1, 2, 9).float(), cache)
+    assert cache._kept is not None
+    assert copy.deepcopy(cache)._kept is None
+    assert pickle.loads(pickle.dumps(cache))._kept is None
+
+
+@torch.no_grad()
+def test_a_loaded_codec_that_changes_dtype_or_weights_gives_the_new_results(weights: object) -> None:
+    voco = get_voco("dac", weights=weights)
+    latents = torch.randn(1, 5, voco.latent_dim)
+    first = voco.decode(latents)
+    assert voco.to(torch.float64).decode(latents.double()).dtype == torch.float64
+    torch.testing.assert_close(voco.to(torch.float32).decode(latents), first, rtol=0, atol=0)
+    state = {name: tensor * 1.01 for name, tensor in voco.state_dict().items()}
+    voco.load_state_dict(state)
+    changed = voco.decode(latents)
+    assert not torch.allclose(changed, first, atol=1e-5)
+    fresh = get_voco("dac", weights=weights)
+    fresh.load_state_dict(state)
+    torch.testing.assert_close(fresh.decode(latents), changed, rtol=0, atol=0)
