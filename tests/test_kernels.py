@@ -100,11 +100,13 @@ def test_tiles_of_every_size_give_the_whole(name: str, tile: int, batch: int) ->
 
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("few_rows", [0, 1 << 20], ids=["as convolutions", "as matrix products"])
+@pytest.mark.parametrize("halved", [1, 1 << 20], ids=["by halves", "at once"])
 @torch.no_grad()
-def test_both_ways_to_convolve_agree_with_the_definition(
-    name: str, few_rows: int, monkeypatch: pytest.MonkeyPatch
+def test_every_way_to_convolve_agrees_with_the_definition(
+    name: str, few_rows: int, halved: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiled, "FEW_ROWS", few_rows)
+    monkeypatch.setattr(tiled, "HALVED_INPUTS", halved)
     monkeypatch.setattr(tiled, "WINDOW_NUMBERS", 300)  # so that a product takes several parts
     torch.manual_seed(0)
     chain = CHAINS[name]()

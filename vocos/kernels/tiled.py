@@ -32,12 +32,14 @@ from vocos.kernels.steps import (
     ranges,
 )
 
-TILE = 4096  # samples at the highest rate of a group
+TILE = 8208  # samples at the highest rate of a group; a multiple of TILE_STEP
+TILE_STEP = 18  # twice the longest dilation: convolutions by halves then need no padding
 DTYPES = (torch.float32, torch.bfloat16)
 # A convolution first reorders its weight, which a matrix product need not: that tells with few rows. And rows that lie
 # a multiple of a page apart compete for the same sets of the cache; a product of copied windows does not mind.
 FEW_ROWS = 256
 WIDE_ROW_BYTES = 4096
+HALVED_INPUTS = 128  # of which on a convolution in float32 is done by halves: below, the additions cost more
 WINDOW_NUMBERS = 1 << 22  # copied for one matrix product
 
 Range: TypeAlias = tuple[int, int]
@@ -87,6 +89,7 @@ def _run_group(steps: Chain, runners: Sequence[Runner], x: Tensor, tile: int) ->
     tile = max(1, tile * outputs // max(inputs, outputs))
     rows = max(1, tile // outputs)
     tile = -(-outputs // -(-outputs // tile))  # of equal tiles, the same number
+    tile = min(outputs, -(-tile // TILE_STEP) * TILE_STEP)
     result: Tensor | None = None
     for row in range(0, batch, rows):
         for start in range(0, outputs, tile):
@@ -141,13 +144,20 @@ class _Periodic:
 
 
 class _Convolution:
+    """With a stride s and kernel 2s, a convolution of kernel 2 over pieces of s samples, taken as channels."""
+
     def __init__(self, step: Convolution) -> None:
         self.step = step
-        self.weight = step.weight.mT.contiguous()  # [O, kernel, I]
+        weight = rearrange(step.weight, "o i (tap s) -> o tap (s i)", s=step.stride)
+        self.taps = _Taps(weight, step.bias, step.dilation)
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
-        step, (low, high) = self.step, self.step.span(*target)
-        return _convolve(x, self.weight, step.bias, step.stride, step.dilation, source[0] - low, high - source[1])
+        stride, (low, high) = self.step.stride, self.step.span(*target)
+        left, right = source[0] - low, high - source[1]
+        if stride == 1:
+            return self.taps(x, left, right)
+        x = F.pad(x, (0, 0, left, right)) if left or right else x.contiguous()
+        return self.taps(x.view(x.shape[0], -1, stride * x.shape[2]), 0, 0)
 
 
 class _Transposed:
@@ -156,12 +166,11 @@ class _Transposed:
     def __init__(self, step: Transposed) -> None:
         self.step = step
         taps = rearrange(step.weight, "i o (tap s) -> (s o) tap i", tap=2)  # of t, of t - 1
-        self.weight = taps.flip(1).contiguous()
-        self.bias = None if step.bias is None else step.bias.repeat(step.stride)
+        self.taps = _Taps(taps.flip(1), None if step.bias is None else step.bias.repeat(step.stride), 1)
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
         stride, (low, high) = self.step.stride, self.step.span(*target)
-        y = _convolve(x, self.weight, self.bias, 1, 1, source[0] - low, high - source[1])
+        y = self.taps(x, source[0] - low, high - source[1])
         y = y.reshape(y.shape[0], -1, y.shape[2] // stride)
         first = (low + 1) * stride - self.step.padding  # the first output of y
         return _cut(y, (first, first + y.shape[1]), target)
@@ -199,30 +208,79 @@ class _Repeat:
         return _cut(y, (first, first + y.shape[1]), target)
 
 
-def _convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, left: int, right: int
-) -> Tensor:
-    """A convolution on so many zeros: x `[B, N, I]`, weight `[O, kernel, I]` -> `[B, M, O]`."""
+class _Taps:
+    """A convolution of stride 1: x `[B, N, I]`, weight `[O, kernel, I]` -> `[B, M, O]`."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dilation: int) -> None:
+        self.bias, self.dilation = bias, dilation
+        self.kernel, self.inputs = weight.shape[1:]
+        self.is_halved = weight.dtype != torch.bfloat16 and self.inputs >= HALVED_INPUTS and self.kernel > 1
+        if self.is_halved:
+            even, odd = weight[:, 0::2], weight[:, 1::2]
+            both = even + F.pad(odd, (0, 0, 0, even.shape[1] - odd.shape[1]))
+            self.weights = [part.contiguous() for part in (even, odd, both)]
+        else:
+            self.weights = [weight.contiguous()]
+
+    def __call__(self, x: Tensor, left: int, right: int) -> Tensor:
+        """The same on so many zeros at the two ends."""
+        if self.is_halved:
+            return self._by_halves(x, left, right)
+        return _convolve(x, self.weights[0], self.bias, self.dilation, left, right)
+
+    def _by_halves(self, x: Tensor, left: int, right: int) -> Tensor:
+        """With 11 multiplications in place of 14 for two outputs of kernel 7, or 3 in place of 4 of kernel 2.
+
+        Even and odd inputs e, o (in steps of the dilation) and even and odd taps w0, w1 make even and odd outputs
+
+            w0 * e + w1 * o           =  (w0 + w1) * o  +  w0 * (e - o)
+            w0 * o + w1 * (next e)    =  (w0 + w1) * o  +  w1 * (next e - o)
+
+        Rounding is that of the plain sum: of 96 to 768 channels the mean square error is 1.0 to 1.5 times as large.
+        Source: the fast FIR algorithms of Mou and Duhamel, IEEE Trans. ASSP 35(9), 1987.
+        """
+        even, odd, both = self.weights
+        step = self.dilation
+        rows = left + x.shape[1] + right - (self.kernel - 1) * step
+        half = -(-rows // (2 * step)) * step  # outputs of each kind, up to a multiple of the dilation
+        more = 2 * half + self.kernel // 2 * 2 * step - x.shape[1] - left
+        x = F.pad(x, (0, 0, left, more)) if left or more else x
+        pairs = x.view(x.shape[0], -1, 2, step, self.inputs)
+        e, o = pairs.unbind(2)
+        first = _convolve((e - o).flatten(1, 2)[:, : half + (even.shape[1] - 1) * step], even, self.bias, step)
+        second = _convolve(
+            (e[:, 1:] - o[:, :-1]).flatten(1, 2)[:, : half + (odd.shape[1] - 1) * step], odd, self.bias, step
+        )
+        shared = _convolve(o.flatten(1, 2)[:, : half + (even.shape[1] - 1) * step], both, None, step)
+        y = x.new_empty(x.shape[0], half // step, 2, step, both.shape[0])
+        shared = shared.view(x.shape[0], -1, step, both.shape[0])
+        torch.add(shared, first.view_as(shared), out=y[:, :, 0])
+        torch.add(shared, second.view_as(shared), out=y[:, :, 1])
+        return y.flatten(1, 3)[:, :rows]
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, left: int = 0, right: int = 0) -> Tensor:
+    """One convolution of the vendor library, or one matrix product."""
     _, kernel, inputs = weight.shape
-    rows = (left + x.shape[1] + right - (kernel - 1) * dilation - 1) // stride + 1
-    if x.shape[0] * rows < FEW_ROWS or stride * inputs * x.element_size() >= WIDE_ROW_BYTES:
+    rows = left + x.shape[1] + right - (kernel - 1) * dilation
+    if x.shape[0] * rows < FEW_ROWS or inputs * x.element_size() >= WIDE_ROW_BYTES:
         x = F.pad(x, (0, 0, left, right)) if left or right else x
-        return _windows_product(x, weight, bias, stride, dilation, rows)
+        return _windows_product(x, weight, bias, dilation, rows)
     if left != right:
         x, left = F.pad(x, (0, 0, left, right)), 0
     columns, kernels = x.mT[:, :, None], weight.permute(0, 2, 1)[:, :, None]
-    y = F.conv2d(columns, kernels, bias, (1, stride), (0, left), (1, dilation))
+    y = F.conv2d(columns, kernels, bias, 1, (0, left), (1, dilation))
     return y[:, :, 0].mT.contiguous()
 
 
-def _windows_product(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, dilation: int, rows: int) -> Tensor:
+def _windows_product(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int, rows: int) -> Tensor:
     """The same without padding, as products of copied windows with the weight as a matrix."""
     outputs, kernel, inputs = weight.shape
     matrix = weight.flatten(1).mT
     if bias is None:
         bias = weight.new_zeros(outputs)
     batch, row, column = x.shape[0], *x.stride()[1:]
-    windows = x.as_strided((batch, rows, kernel, inputs), (x.stride(0), row * stride, row * dilation, column))
+    windows = x.as_strided((batch, rows, kernel, inputs), (x.stride(0), row, row * dilation, column))
     if kernel == 1:
         return torch.addmm(bias, windows.reshape(-1, inputs), matrix).view(batch, rows, outputs)
     y = x.new_empty(batch, rows, outputs)
