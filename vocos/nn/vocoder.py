@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -32,8 +33,8 @@ class AdaLayerNorm(nn.Module):
         self.shift = nn.Embedding(conditions, channels)
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
-        normalised = nn.functional.layer_norm(x, x.shape[-1:], eps=NORM_EPSILON)
-        return normalised * self.scale.weight[condition] + self.shift.weight[condition]
+        scale, shift = self.scale.weight[condition], self.shift.weight[condition]
+        return F.layer_norm(x, x.shape[-1:], scale, shift, NORM_EPSILON)
 
 
 def _norm(conditions: int, channels: int) -> nn.Module:
@@ -42,6 +43,16 @@ def _norm(conditions: int, channels: int) -> nn.Module:
 
 def _normalised(norm: nn.Module, x: Tensor, condition: int) -> Tensor:
     return norm(x, condition) if isinstance(norm, AdaLayerNorm) else norm(x)
+
+
+def channel_last(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """A convolution of channel-last data, as one in two dimensions: libraries then need not transpose it.
+
+    Shape: `[B, L, inputs]` -> `[B, L, outputs]`.
+    """
+    weight = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
+    y = F.conv2d(x.mT[:, :, None], weight, conv.bias, padding=(0, int(conv.padding[0])), groups=conv.groups)
+    return y[:, :, 0].mT
 
 
 class ConvNeXtBlock(nn.Module):
@@ -59,9 +70,8 @@ class ConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.empty(channels))
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
-        y = rearrange(self.dwconv(rearrange(x, "b l c -> b c l")), "b c l -> b l c")
-        y = self.pwconv2(nn.functional.gelu(self.pwconv1(_normalised(self.norm, y, condition))))
-        return x + self.gamma * y
+        y = _normalised(self.norm, channel_last(self.dwconv, x), condition)
+        return torch.addcmul(x, self.gamma, self.pwconv2(F.gelu(self.pwconv1(y))))
 
 
 class Backbone(nn.Module):
@@ -85,7 +95,7 @@ class Backbone(nn.Module):
         self.final_layer_norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
 
     def forward(self, features: Tensor, condition: int = 0) -> Tensor:
-        x = _normalised(self.norm, rearrange(self.embed(features), "b c l -> b l c"), condition)
+        x = _normalised(self.norm, channel_last(self.embed, rearrange(features, "b c l -> b l c")), condition)
         for block in self.convnext:
             x = block(x, condition)
         return self.final_layer_norm(x)
