@@ -41,8 +41,7 @@ def _facts(name: str) -> dict[str, Any]:
         reason = str(error) if isinstance(error, VocoError) else f"{type(error).__name__}: {error}"
         return {"name": name, "error": " ".join(reason.split())}
     rate = facts["sampling_rate"] / facts["hop_length"]
-    restrictions = getattr(codec, "restrictions", [])  # built-in codecs have none
-    known = {"license": codec.license, "source": codec.source, "restrictions": restrictions}
+    known = {"license": codec.license, "source": codec.source, "restrictions": list(codec.restrictions)}
     return {"name": name, **facts, "frame_rate": rate, **known}
 
 

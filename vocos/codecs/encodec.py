@@ -26,6 +26,7 @@ from vocos.errors import CheckpointError, InvalidInput
 from vocos.export import Target
 from vocos.hub import DEFAULT_REPOSITORY, Location, Source
 from vocos.nn.length import Length, ceil_div
+from vocos.nn.names import seanet_names
 from vocos.nn.quantize import euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
 from vocos.nn.spectral import Framing, hann_window
@@ -96,13 +97,7 @@ class EncodecConfig(Config):
 
 def encoder_names(config: EncodecConfig) -> dict[str, str]:
     """Paths of the encoder's modules, ours, which are those of transformers -> those of the original code."""
-    ours, theirs = "encoder.layers", "encoder.model"
-    lstm = 3 * len(config.ratios) + 1  # after the first convolution, three layers per stride
-    convs = ["0", str(lstm + 2)]
-    for unit in range(1, lstm, 3):
-        convs += [f"{unit}.block.1", f"{unit}.block.3", f"{unit}.shortcut", str(unit + 2)]
-    names = {f"{ours}.{conv}.conv": f"{theirs}.{conv}.conv.conv" for conv in convs}
-    return names | {f"{ours}.{lstm}.lstm": f"{theirs}.{lstm}.lstm"}
+    return seanet_names(len(config.ratios))
 
 
 def whole_names(config: EncodecConfig) -> dict[str, str]:
