@@ -26,6 +26,7 @@ LAYERS = [
     ["variational", "latents"],
     ["codecs"],
     ["registry", "audio", "picture"],
+    ["codes_contract"],
     ["testing", "catalogue", "commands"],
     ["cli"],
     ["__main__"],

@@ -117,11 +117,14 @@ def _of_weights(source: str, name: str | None) -> Voco[Any]:
         return get_voco(name, weights=source).load()
     if source in list_vocos():
         return get_voco(source).load()
-    found, refused = [], {}
+    found: list[Voco[Any]] = []
+    refused: dict[str, str] = {}
     for candidate, known in BUILT_IN.items():
         if known.source is not None:
             try:
-                found.append(get_voco(candidate, weights=source).load())
+                voco = get_voco(candidate, weights=source)
+                if not any(isinstance(voco, type(other)) for other in found):  # else the same codec at another rate
+                    found.append(voco.load())
             except CheckpointError as error:
                 refused[candidate] = str(error)
             except WeightsUnavailable:

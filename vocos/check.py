@@ -80,7 +80,7 @@ def book_count(value: Any, n_codebooks: int, call: str) -> int:
 
 def choice(value: Any, choices: tuple[float, ...], call: str, name: str, unit: str) -> float:
     """One of some numbers."""
-    if isinstance(value, (int, float)) and value in choices:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value in choices:
         return float(value)
     raise InvalidInput(
         f"{call}: expected {name} as one of {', '.join(f'{known:g}' for known in choices)} {unit}, got {value!r}"

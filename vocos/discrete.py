@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from einops import rearrange
 from torch import Tensor
 
@@ -12,6 +10,7 @@ from vocos.codes import ScaledCodes
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.facts import Described
 from vocos.loading import ConfigT
+from vocos.nn.quantize import affordable_books
 
 
 class Discrete(Described[ConfigT]):
@@ -122,8 +121,7 @@ class Discrete(Described[ConfigT]):
 
     def _books(self, bandwidth: float) -> int:
         """Codebooks that a bandwidth in kbps pays for, at least one."""
-        per_book = math.log2(self.codebook_size or 1) * math.ceil(self.frame_rate)
-        return max(1, int(1000 * bandwidth / per_book + 1e-6))
+        return affordable_books(bandwidth, self.codebook_size or 2, self.frame_rate)
 
     def _book_count(self, call: str, n_codebooks: int | None, bandwidth: float | None) -> int:
         """The number of codebooks that a call asks for."""

@@ -42,7 +42,7 @@ class BuiltIn:
     restrictions: tuple[str, ...] = ()
 
 
-MUSICGEN = "not for commercial use (MusicGen's are CC BY-NC 4.0: https://github.com/facebookresearch/audiocraft)"
+MUSICGEN = "not for commercial use (https://github.com/facebookresearch/audiocraft)"
 BUILT_IN = {
     "mel": BuiltIn("mel:Mel", 24000, 1, 100, 256, DEFAULT_REPOSITORY, None),
     "encodec": BuiltIn("encodec:Encodec", 24000, 1, 128, 320, DEFAULT_REPOSITORY, None),

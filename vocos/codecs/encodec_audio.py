@@ -27,7 +27,7 @@ from vocos.hub import Source
 from vocos.nn.chunks import Chunks
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import seanet_names
-from vocos.nn.quantize import EuclideanRVQ
+from vocos.nn.quantize import EuclideanRVQ, affordable_books
 from vocos.nn.seanet import SEANetDecoder, SEANetEncoder, SEANetStyle
 from vocos.voco import Facts, Voco
 
@@ -102,11 +102,14 @@ class EncodecAudioConfig(Config):
             data["use_conv_shortcut"] = not data["true_skip"]
         # What a public file leaves out is as at 24 kHz, whichever codec this is.
         known = EncodecAudioConfig().as_dict() | {name: value for name, value in data.items() if value is not None}
+        if not known["chunk_length_s"]:
+            known["overlap"] = 0.0
         config = super().parse(known)
         expect(data, "codebook_dim", config.hidden_size, default=config.hidden_size)
         if data.get("n_codebooks") is None:
-            bits = math.log2(config.codebook_size) * math.ceil(config.sampling_rate / config.hop_length)
-            return replace(config, n_codebooks=max(1, int(1000 * max(config.target_bandwidths) / bits + 1e-6)))
+            rate = config.sampling_rate / config.hop_length
+            books = affordable_books(max(config.target_bandwidths), config.codebook_size, rate)
+            return replace(config, n_codebooks=books)
         return config
 
     @property
@@ -325,7 +328,7 @@ class EncodecAudio32(EncodecAudio):
     config_type = EncodecAudio32Config
     default = Source(
         "facebook/encodec_32khz",
-        license_url="MusicGen's are CC BY-NC 4.0: https://github.com/facebookresearch/audiocraft",
+        license_url="https://github.com/facebookresearch/audiocraft",  # of MusicGen's weights: CC BY-NC 4.0
         is_gated=False,
         is_commercial=False,
     )

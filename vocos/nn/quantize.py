@@ -5,12 +5,25 @@ The search runs in float32 whatever the dtype of the module, so that the codes d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+
+def affordable_books(bandwidth: float, entries: int, frame_rate: float) -> int:
+    """Codebooks that a bandwidth pays for: floor(1000 bandwidth / (log2(entries) ceil(frame_rate))), at least one.
+
+    Args:
+        bandwidth: in kbps.
+        entries: of each codebook.
+        frame_rate: in Hz.
+    """
+    bits_per_book = math.log2(entries) * math.ceil(frame_rate)
+    return max(1, int(1000 * bandwidth / bits_per_book + 1e-6))  # 2.2 kbps are 2200.0000000000005 bits, and the like
 
 
 class FactorizedCodebook(nn.Module):
