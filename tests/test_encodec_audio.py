@@ -251,6 +251,8 @@ def test_codebooks_are_counted_by_the_highest_bandwidth() -> None:
         ({"codebook_dim": 64}, "codebook_dim is 64, only 128 is supported"),
         ({"chunk_length_s": 1.0, "overlap": 0.6}, "overlap 0.6 of a chunk"),
         ({"chunk_length_s": 1e-9}, "chunk_length_s 1e-09"),
+        ({"chunk_length_s": 1e-3}, "chunk_length_s 0.001; a chunk must be longer than a frame"),
+        ({"chunk_length_s": -1.0}, "chunk_length_s -1"),
         ({"num_lstm_layers": 1000}, "num_lstm_layers must be an integer from 1 to 16"),
         ({"upsampling_ratios": [1000] * 30}, "upsampling_ratios"),
         ({"target_bandwidths": [0.0]}, "target_bandwidths"),

@@ -92,8 +92,9 @@ class EncodecAudioConfig(Config):
         self.require(self.codebook_size > 1, f"codebook_size {self.codebook_size} codes nothing")
         self.require(self.hop_length <= MAX_SIZE, f"upsampling_ratios {self.upsampling_ratios} make {self.hop_length}")
         self.require(0 <= self.overlap <= 1 / 2, f"overlap {self.overlap} of a chunk; up to a half can be")
-        samples = self.chunk_length_s * self.sampling_rate
-        self.require(self.chunk_length_s == 0 or samples >= 2, f"chunk_length_s {self.chunk_length_s}")
+        chunks = self.chunks
+        if self.chunk_length_s != 0 and (chunks is None or chunks.step < self.hop_length):
+            self.require(False, f"chunk_length_s {self.chunk_length_s}; a chunk must be longer than a frame")
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
