@@ -54,7 +54,7 @@ class StandIn:
             (folder / self.config).write_text(dump(config))
         if self.weights.endswith(".safetensors"):
             save_file(state, folder / self.weights)
-        elif self.weights.endswith(".bin"):
+        elif self.weights.endswith((".bin", ".th")):
             torch.save(state, folder / self.weights)
         else:
             torch.save({"state_dict": state, "metadata": {"kwargs": config, "logs": {}}}, folder / self.weights)
@@ -91,6 +91,19 @@ OTHERS = {
     ),
 }
 
+# EnCodec with its own decoder, as transformers and as the original code have it
+ENCODECS = {
+    f"transformers-encodec_{rate}khz": StandIn(
+        f"encodec_{rate}khz", f"facebook-encodec_{rate}khz-small", "config.json", "model.safetensors"
+    )
+    for rate in (24, 32, 48)
+} | {
+    f"original-encodec_{rate}khz": StandIn(
+        f"encodec_{rate}khz", f"original-encodec_{rate}khz-small", "config.json", f"encodec_{rate}khz-{digest}.th"
+    )
+    for rate, digest in ((24, "d7cc33bc"), (48, "7e698e3e"))
+}
+
 
 @functools.cache
 def golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -106,6 +119,19 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for item in STAND_INS.values():
         item.write(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Gives the folder of any stand-in, by its key, written once."""
+
+    @functools.cache
+    def written(key: str) -> Path:
+        place = tmp_path_factory.mktemp(key)
+        (STAND_INS | OTHERS | ENCODECS)[key].write(place)
+        return place
+
+    return written
 
 
 @pytest.fixture(params=list(STAND_INS))

@@ -8,17 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import OTHERS, STAND_INS, StandIn
+from conftest import ENCODECS, OTHERS, STAND_INS, StandIn
 from safetensors import safe_open
 from torch import Tensor
 
 from vocos import InvalidInput, Voco, cli, get_voco
 
-ITEMS = STAND_INS | OTHERS
+ITEMS = STAND_INS | OTHERS | ENCODECS
 TARGETS = {
     "mel": ["charactr", "optimizerai", "transformers"],
     "encodec": ["charactr", "transformers"],
     "dac": ["descript", "optimizerai", "transformers"],
+    "encodec_24khz": ["transformers"],
+    "encodec_32khz": ["transformers"],
+    "encodec_48khz": ["transformers"],
     "dacvae": ["optimizerai", "facebook"],
     "oobleck": ["diffusers", "stable-audio-tools"],
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,19 +30,6 @@ CHECKS = [
     for array in golden(item.golden)[1]
     if not array.startswith("const__") and not NOT_OURS & set(array.split("__"))
 ]
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Gives the folder of a stand-in, written once."""
-
-    @functools.cache
-    def written(key: str) -> Path:
-        place = tmp_path_factory.mktemp(key)
-        ITEMS[key].write(place)
-        return place
-
-    return written
 
 
 @pytest.mark.parametrize(("key", "case", "array"), CHECKS, ids=["-".join(check) for check in CHECKS])

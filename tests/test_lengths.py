@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocos import Voco, get_voco
+from vocos import Voco, get_voco, list_vocos
 from vocos.checkpoint import save
 from vocos.registry import _find
 
@@ -50,8 +50,32 @@ def dac(strides: tuple[int, ...]) -> Voco[Any]:
     return with_config("dac", json.dumps({**sizes, "encoder_rates": strides, "decoder_rates": strides[::-1]}))
 
 
+def encodec(strides: tuple[int, ...], **more: Any) -> Voco[Any]:
+    sizes = {"num_filters": 4, "hidden_size": 2, "n_codebooks": 1, "codebook_size": 4, "num_lstm_layers": 1}
+    return with_config("encodec_24khz", json.dumps({**sizes, "upsampling_ratios": strides[::-1], **more}))
+
+
+SMALL_48 = {"audio_channels": 2, "normalize": True, "use_causal_conv": False, "norm_type": "time_group_norm"}
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.01, 0.3, 0.5])
+@pytest.mark.parametrize("strides", [(2, 3), (3, 5), (2, 4)], ids=str)
+def test_lengths_of_chunks(strides: tuple[int, ...], overlap: float) -> None:
+    """Real output, over three chunks and every remainder."""
+    voco = encodec(strides, **SMALL_48, sampling_rate=100, chunk_length_s=0.5, overlap=overlap)
+    with torch.no_grad():
+        for samples in range(1, 140):
+            latents = voco.encode(torch.rand(1, samples, 2) - 0.5)
+            assert latents.shape[1] == voco.encode_length(samples)
+            sound = voco.decode(latents)
+            assert sound.shape[1] == voco.decode_length(latents.shape[1]) >= samples
+            assert sound.isfinite().all()
+        for frames in range(1, 30):
+            assert voco.decode(torch.randn(1, frames, 3)).shape[1] == voco.decode_length(frames)
+
+
 @pytest.mark.parametrize("strides", STRIDES, ids=str)
-@pytest.mark.parametrize("make", [oobleck, dac])
+@pytest.mark.parametrize("make", [oobleck, dac, encodec])
 def test_lengths_of_odd_and_even_strides(make: Any, strides: tuple[int, ...]) -> None:
     voco = make(strides)
     hop = voco.hop_length
@@ -108,13 +132,22 @@ def test_lengths_grow_with_their_argument(n: int, m: int, strides: tuple[int, ..
 @given(n=LENGTHS)
 def test_lengths_are_exact_beyond_float32(n: int) -> None:
     """A float32 holds integers up to 2^24 only; none of the arithmetic may pass through one."""
-    for name in ("dac", "dacvae", "encodec", "oobleck"):
+    for name in ("dac", "dac_44khz", "dacvae", "encodec", "encodec_24khz", "encodec_32khz", "oobleck"):
         voco = get_voco(name)
         hop = voco.hop_length
         assert voco.encode_length(n) == -(-n // hop)
         assert voco.encode_length(torch.tensor(n)).item() == -(-n // hop)
         assert voco.decode_length(n) == n * hop
         assert voco.decode_length(torch.tensor(n)).item() == n * hop
+    for name in ("dac_24khz", "dac_16khz"):
+        odd = get_voco(name)
+        assert odd.encode_length(n) == -(-n // 320)
+        assert odd.decode_length(n) == 320 * n - 8
+    stereo = get_voco("encodec_48khz")
+    starts = (n - 1) // 47520 * 47520
+    before = 150 * (starts // 47520 - 1) + -(-min(48000, n - starts + 47520) // 320) if starts else 0
+    assert stereo.encode_length(n) == stereo.encode_length(torch.tensor(n)).item() == before + -(-(n - starts) // 320)
+    assert stereo.decode_length(stereo.encode_length(n)) == starts + -(-(n - starts) // 320) * 320
     mel = get_voco("mel")
     assert mel.encode_length(n + 512) == (n + 512) // 256 + 1
     assert mel.decode_length(n + 1) == n * 256
@@ -122,7 +155,7 @@ def test_lengths_are_exact_beyond_float32(n: int) -> None:
 
 @given(lengths=st.lists(st.integers(min_value=0, max_value=4000), min_size=1, max_size=5), extra=st.integers(0, 700))
 def test_masks_say_what_encode_and_decode_return(lengths: list[int], extra: int) -> None:
-    for name in ("dac", "dacvae", "encodec", "oobleck", "mel", "griffinlim"):
+    for name in list_vocos():
         voco = get_voco(name)
         width = max(*lengths, voco.minimum_samples) + extra
         mask = torch.arange(width) < torch.tensor(lengths)[:, None]

@@ -39,6 +39,12 @@ PUBLIC = {
         "descript-dac_24khz": (24000, 320, 1024),
         "descript-dac_16khz": (16000, 320, 1024),
     },
+    "dac_44khz": {"descript-dac_44khz": (44100, 512, 1024), "descript-original-44khz-8kbps": (44100, 512, 1024)},
+    "dac_24khz": {"descript-dac_24khz": (24000, 320, 1024), "descript-original-24khz": (24000, 320, 1024)},
+    "dac_16khz": {"descript-dac_16khz": (16000, 320, 1024), "descript-original-16khz": (16000, 320, 1024)},
+    "encodec_24khz": {"facebook-encodec_24khz": (24000, 320, 128), "original-encodec_24khz": (24000, 320, 128)},
+    "encodec_32khz": {"facebook-encodec_32khz": (32000, 640, 128)},
+    "encodec_48khz": {"facebook-encodec_48khz": (48000, 320, 129), "original-encodec_48khz": (48000, 320, 129)},
     "dacvae": {
         "optimizerai-dac-vae-small": (48000, 2048, 2048),
         "facebook-dacvae-watermarked": (48000, 1920, 128),
@@ -69,7 +75,7 @@ class Listing(TensorFile):
         self.shapes = {tensor: tuple(shape) for tensor, shape in manifests()[name]["shapes"].items()}
 
 
-@pytest.mark.parametrize(("codec", "name"), CASES, ids=[name for _, name in CASES])
+@pytest.mark.parametrize(("codec", "name"), CASES, ids=["-".join(case) for case in CASES])
 def test_public_checkpoint_is_read_strictly(codec: str, name: str) -> None:
     voco = get_voco(codec)
     config = voco._parse(manifests()[name]["config"])
@@ -88,8 +94,13 @@ def test_public_checkpoint_is_read_strictly(codec: str, name: str) -> None:
         assert held.keys() == network.state_dict().keys()
 
 
-@pytest.mark.parametrize("codec", ["mel", "encodec", "dac", "dacvae", "oobleck"])
+@pytest.mark.parametrize("codec", PUBLIC)
 def test_built_in_config_is_the_published_one(codec: str) -> None:
-    (name,) = [name for name in PUBLIC[codec] if name.startswith("optimizerai")]
+    """Of every file of the default weights, and of those that publish the same ones in another layout."""
     voco = get_voco(codec)
-    assert voco._parse(manifests()[name]["config"]) == voco.config_type()
+    built_in = voco.source.partition("@")[0] if voco.source else ""
+    names = list(PUBLIC[codec]) if "khz" in codec else [name for name in PUBLIC[codec] if "optimizerai" in name]
+    assert names
+    assert built_in.partition("/")[0] in names[0]
+    for name in names:
+        assert voco._parse(manifests()[name]["config"]) == voco.config_type()

@@ -46,22 +46,48 @@ def test_facts_in_the_registry_are_those_of_the_codecs() -> None:
         voco = get_voco(name)
         for fact in ("sampling_rate", "channel", "latent_dim", "hop_length", "license", "source"):
             assert getattr(voco, fact) == getattr(known, fact), (name, fact)
+        assert voco.restrictions == list(known.restrictions)
 
 
-def test_facts_of_the_five() -> None:
+def test_facts_of_all() -> None:
     facts = {n: (v.sampling_rate, v.channel, v.latent_dim, v.hop_length) for n in list_vocos() for v in [get_voco(n)]}
     assert facts == {
         "mel": (24000, 1, 100, 256),
         "encodec": (24000, 1, 128, 320),
+        "encodec_24khz": (24000, 1, 128, 320),
+        "encodec_32khz": (32000, 1, 128, 640),
+        "encodec_48khz": (48000, 2, 129, 320),
         "dac": (44100, 1, 128, 512),
+        "dac_44khz": (44100, 1, 1024, 512),
+        "dac_24khz": (24000, 1, 1024, 320),
+        "dac_16khz": (16000, 1, 1024, 320),
         "dacvae": (48000, 2, 2048, 2048),
         "oobleck": (44100, 2, 64, 2048),
         "griffinlim": (24000, 1, 100, 256),
     }
 
 
+def test_codes_of_all() -> None:
+    """Codebooks, entries, bits per second, and codebooks at each bandwidth."""
+    codes = {
+        n: (v.n_codebooks, v.codebook_size, v.bits_per_second, [v._books(b) for b in v.bandwidths])
+        for n in list_vocos()
+        if (v := get_voco(n)).n_codebooks
+    }
+    assert codes == {
+        "encodec": (8, 1024, 6000, [2, 4, 8, 16]),
+        "encodec_24khz": (32, 1024, 24000, [2, 4, 8, 16, 32]),
+        "encodec_32khz": (4, 2048, 2200, [4]),
+        "encodec_48khz": (16, 1024, 24000, [2, 4, 8, 16]),
+        "dac": (18, 1024, 18 * 10 * 44100 / 512, []),
+        "dac_44khz": (9, 1024, 9 * 10 * 44100 / 512, []),
+        "dac_24khz": (32, 1024, 24000, []),
+        "dac_16khz": (12, 1024, 6000, []),
+    }
+
+
 def test_list_filters_by_pattern() -> None:
-    assert list_vocos("dac*") == ["dac", "dacvae"]
+    assert list_vocos("dac*") == ["dac", "dac_16khz", "dac_24khz", "dac_44khz", "dacvae"]
     assert list_vocos("nothing*") == []
     assert list_vocos() == sorted(list_vocos())
 

@@ -16,14 +16,17 @@ PACKAGE = Path(vocos.__file__).parent
 # Imports point from a later layer to an earlier one; modules of one layer do not import each other.
 LAYERS = [
     ["errors"],
-    ["atomic", "config", "hub", "kernels", "tensors"],
+    ["atomic", "codes", "config", "hub", "kernels", "tensors"],
     ["nn", "checkpoint"],
     ["check", "export", "lazy", "rows"],
     ["loading"],
+    ["facts"],
+    ["discrete"],
     ["voco"],
     ["variational", "latents"],
     ["codecs"],
     ["registry", "audio", "picture"],
+    ["codes_contract"],
     ["testing", "catalogue", "commands"],
     ["cli"],
     ["__main__"],

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vocos.codes import ScaledCodes, arrange_codes
     from vocos.errors import (
         CheckpointError,
         InvalidInput,
@@ -33,18 +34,21 @@ __all__ = [
     "CheckpointError",
     "InvalidInput",
     "PluginError",
+    "ScaledCodes",
     "UnknownVoco",
     "UnsupportedOperation",
     "Voco",
     "VocoError",
     "WeightsUnavailable",
     "__version__",
+    "arrange_codes",
     "get_voco",
     "list_vocos",
     "register_voco",
 ]
 
 _HOME = {"get_voco": "registry", "list_vocos": "registry", "register_voco": "registry", "Voco": "voco"}
+_HOME |= {"ScaledCodes": "codes", "arrange_codes": "codes"}
 
 
 def __getattr__(name: str) -> object:

@@ -41,8 +41,7 @@ def _facts(name: str) -> dict[str, Any]:
         reason = str(error) if isinstance(error, VocoError) else f"{type(error).__name__}: {error}"
         return {"name": name, "error": " ".join(reason.split())}
     rate = facts["sampling_rate"] / facts["hop_length"]
-    restrictions = getattr(codec, "restrictions", [])  # built-in codecs have none
-    known = {"license": codec.license, "source": codec.source, "restrictions": restrictions}
+    known = {"license": codec.license, "source": codec.source, "restrictions": list(codec.restrictions)}
     return {"name": name, **facts, "frame_rate": rate, **known}
 
 
@@ -118,11 +117,14 @@ def _of_weights(source: str, name: str | None) -> Voco[Any]:
         return get_voco(name, weights=source).load()
     if source in list_vocos():
         return get_voco(source).load()
-    found, refused = [], {}
+    found: list[Voco[Any]] = []
+    refused: dict[str, str] = {}
     for candidate, known in BUILT_IN.items():
         if known.source is not None:
             try:
-                found.append(get_voco(candidate, weights=source).load())
+                voco = get_voco(candidate, weights=source)
+                if not any(isinstance(voco, type(other)) for other in found):  # else the same codec at another rate
+                    found.append(voco.load())
             except CheckpointError as error:
                 refused[candidate] = str(error)
             except WeightsUnavailable:

@@ -78,6 +78,15 @@ def book_count(value: Any, n_codebooks: int, call: str) -> int:
     return value
 
 
+def choice(value: Any, choices: tuple[float, ...], call: str, name: str, unit: str) -> float:
+    """One of some numbers."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value in choices:
+        return float(value)
+    raise InvalidInput(
+        f"{call}: expected {name} as one of {', '.join(f'{known:g}' for known in choices)} {unit}, got {value!r}"
+    )
+
+
 def device(value: Tensor, expected: torch.device, call: str) -> None:
     """Raise InvalidInput unless the tensor is where the weights are."""
     if value.device != expected:

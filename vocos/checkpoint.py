@@ -41,6 +41,7 @@ class Format(Generic[ConfigT]):
         prefixes: what may stand before every name; what is under none of them is left alone.
         modules: path of each module or tensor that has another name there, ours -> theirs, for a config.
         unused: beginnings of the names that such a file may hold and the network does without.
+        unused_endings: endings of such names.
         has_flat_snakes: whether the parameters of a snake are `[C]`, not `[1, C, 1]`.
         lacks: beginning of our names of what comes from a companion file; "" if nothing does.
         constants: names of tensors that are computed here; they must have the values computed.
@@ -51,6 +52,7 @@ class Format(Generic[ConfigT]):
     prefixes: tuple[str, ...] = ("",)
     modules: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
     unused: tuple[str, ...] = ()
+    unused_endings: tuple[str, ...] = ()
     has_flat_snakes: bool = False
     lacks: str = ""
     constants: Callable[[ConfigT], Mapping[str, Tensor]] = lambda config: {}
@@ -233,7 +235,8 @@ def _check_names(
         if name in file.shapes and file.shapes[name] != tuple(constant.shape):
             misshapen.append(f"{name} {list(file.shapes[name])} instead of {list(constant.shape)}")
     accounted = {part for names in parts.values() for part in names} | constants.keys()
-    unexpected = [name for name in file.shapes if name not in accounted and not name.startswith(known.unused)]
+    rest = [name for name in file.shapes if name not in accounted]
+    unexpected = [name for name in rest if not (name.startswith(known.unused) or name.endswith(known.unused_endings))]
     problems = [
         f"{len(names)} tensors {kind} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))

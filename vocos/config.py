@@ -15,14 +15,19 @@ MAX_SIZE = 1 << 20  # of a width, table, rate or any other number; the largest k
 MAX_BANDS = 1024  # of a mel spectrogram
 MAX_COUNT = 256  # of layers, codebooks, bits
 MAX_WINDOW = 1 << 15  # samples of a Fourier transform
+MAX_DEPTH = 16  # of layers between two changes of rate
 MAX_ITEMS = 32  # of a list
 MAX_TEXT = 80  # characters of a string, and of a value in a message
 LIMITS = {"n_fft": MAX_WINDOW, "n_mels": MAX_BANDS} | dict.fromkeys(("num_layers", "n_codebooks", "nbits"), MAX_COUNT)
+LIMITS |= dict.fromkeys(("num_residual_layers", "num_lstm_layers"), MAX_DEPTH)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Base of every codec's config. Fields are `int` (>= 1), `float`, `str` or tuples of these; all have defaults."""
+    """Base of every codec's config.
+
+    Fields are `int` (>= 1), `float`, `bool`, `str` or tuples of these; all have defaults.
+    """
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():
@@ -88,6 +93,8 @@ def _checked(name: str, kind: Any, value: Any) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= MAX_SIZE:  # nor nan
             raise CheckpointError(f"config: {name} must be a number up to {MAX_SIZE}, got {brief(value)}")
         return float(value)
+    elif kind is bool and not isinstance(value, bool):
+        raise CheckpointError(f"config: {name} must be true or false, got {brief(value)}")
     elif kind is str and not (isinstance(value, str) and len(value) <= MAX_TEXT):
         raise CheckpointError(f"config: {name} must be a string of at most {MAX_TEXT} characters, got {brief(value)}")
     return value

@@ -55,7 +55,9 @@ class Source:
         """What a user must know before fetching, in words."""
         gated = f"gated: accept the licence at https://huggingface.co/{self.repository}"
         rules = [gated] if self.is_gated else []
-        return rules + ([f"not for commercial use ({self.license})"] if self.is_commercial is False else [])
+        return rules + (
+            [f"not for commercial use ({self.license or self.license_url})"] if self.is_commercial is False else []
+        )
 
     def replacement(self) -> str | None:
         """What the environment variable `VOCOS_REPO` puts in the place of the default repository, None if nothing."""

@@ -39,12 +39,22 @@ class BuiltIn:
     hop_length: int
     source: str | None
     license: str | None
+    restrictions: tuple[str, ...] = ()
 
 
+MUSICGEN = "not for commercial use (https://github.com/facebookresearch/audiocraft)"
 BUILT_IN = {
     "mel": BuiltIn("mel:Mel", 24000, 1, 100, 256, DEFAULT_REPOSITORY, None),
     "encodec": BuiltIn("encodec:Encodec", 24000, 1, 128, 320, DEFAULT_REPOSITORY, None),
+    "encodec_24khz": BuiltIn("encodec_audio:EncodecAudio", 24000, 1, 128, 320, "facebook/encodec_24khz", None),
+    "encodec_32khz": BuiltIn(
+        "encodec_audio:EncodecAudio32", 32000, 1, 128, 640, "facebook/encodec_32khz", None, (MUSICGEN,)
+    ),
+    "encodec_48khz": BuiltIn("encodec_audio:EncodecAudio48", 48000, 2, 129, 320, "facebook/encodec_48khz", "mit"),
     "dac": BuiltIn("dac:Dac", 44100, 1, 128, 512, DEFAULT_REPOSITORY, None),
+    "dac_44khz": BuiltIn("dac:Dac44", 44100, 1, 1024, 512, "descript/dac_44khz", "mit"),
+    "dac_24khz": BuiltIn("dac:Dac24", 24000, 1, 1024, 320, "descript/dac_24khz", "mit"),
+    "dac_16khz": BuiltIn("dac:Dac16", 16000, 1, 1024, 320, "descript/dac_16khz", "mit"),
     "dacvae": BuiltIn("dacvae:DacVae", 48000, 2, 2048, 2048, DEFAULT_REPOSITORY, None),
     "oobleck": BuiltIn("oobleck:Oobleck", 44100, 2, 64, 2048, DEFAULT_REPOSITORY, None),
     "griffinlim": BuiltIn("griffinlim:GriffinLim", 24000, 1, 100, 256, None, None),

@@ -92,7 +92,7 @@ class _PickleFile(TensorFile):
         content = self._content()
         if not isinstance(content, dict):
             raise CheckpointError(f"{path}: expected a state dict, got a {type(content).__name__}")
-        state = content.get("state_dict", content)
+        state = content.get("state_dict", content.get("best_state", content))  # the latter as of audiocraft
         if not isinstance(state, dict):
             raise CheckpointError(f"{path}: expected a state dict, got a {type(state).__name__}")
         self._tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}

@@ -20,11 +20,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vocos.codes_contract import CodesContract
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.voco import Voco
 
 
-class VocoContract:
+class VocoContract(CodesContract):
     """Tests of a codec.
 
     Attributes:
@@ -317,34 +318,3 @@ class VocoContract:
         with pytest.raises(InvalidInput, match="padding goes right"):
             voco.encode(audio, mask=good.index_fill(1, torch.tensor([0]), False))
         assert not voco.is_loaded
-
-    # Codes
-
-    def test_codes_come_back_or_are_refused(self, voco: Voco[Any]) -> None:
-        audio = self.audio(voco, self.some_samples(voco))
-        if voco.n_codebooks is None or voco.codebook_size is None:
-            codes = torch.zeros(1, 4, 1, dtype=torch.long)
-            calls: list[tuple[Callable[[Tensor], Tensor], Tensor]] = [
-                (voco.encode_codes, audio),
-                (voco.decode_codes, codes),
-                (voco.codes_to_latents, codes),
-                (voco.latents_to_codes, self.latents(voco, 4)),
-            ]
-            for call, argument in calls:
-                with pytest.raises(UnsupportedOperation, match="has no discrete codes"):
-                    call(argument)
-            return
-        codes = voco.encode_codes(audio)
-        assert codes.dtype == torch.int64
-        assert codes.shape == (1, voco.encode_length(audio.shape[1]), voco.n_codebooks)
-        assert 0 <= int(codes.min()) <= int(codes.max()) < voco.codebook_size
-        assert torch.equal(codes[..., :1], voco.encode_codes(audio, n_codebooks=1))
-        assert torch.equal(codes, voco.latents_to_codes(self.encoded(voco, audio)))
-        sound = voco.decode_codes(codes, length=audio.shape[1])
-        assert sound.shape == audio.shape
-        assert torch.equal(sound, voco.decode(voco.codes_to_latents(codes), length=audio.shape[1]))
-        for bad in (codes.float(), codes + voco.codebook_size, codes - voco.codebook_size, codes[0], codes[..., :0]):
-            with pytest.raises(InvalidInput, match="expected"):
-                voco.decode_codes(bad)
-        with pytest.raises(InvalidInput, match="n_codebooks"):
-            voco.encode_codes(audio, n_codebooks=voco.n_codebooks + 1)

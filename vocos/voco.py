@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
 from vocos import check, rows
-from vocos.errors import UnsupportedOperation
-from vocos.loading import ConfigT, PretrainedModule
+from vocos.discrete import Discrete
+from vocos.facts import Facts
+from vocos.loading import ConfigT
 from vocos.nn.length import Length
 
-
-class Facts(NamedTuple):
-    """What is true of a codec before it has weights; the properties of `Voco` of these names say what each is."""
-
-    sampling_rate: int
-    channel: int
-    latent_dim: int
-    hop_length: int
-    minimum_samples: int = 1
-    minimum_frames: int = 1
-    n_codebooks: int | None = None
-    codebook_size: int | None = None
+__all__ = ["Facts", "Voco"]
 
 
-class Voco(PretrainedModule[ConfigT]):
+class Voco(Discrete[ConfigT]):
     """A frozen neural audio codec: `encode` makes latents of sound, `decode` makes sound of latents.
 
     Sound is `[batch, samples, channel]`, float in [-1, 1]; latents are `[batch, frames, latent_dim]`. Facts, lengths,
     masks and `repr` need no weights. `vocos.get_voco` makes one.
 
     The author of a codec subclasses this, sets the class attributes of `PretrainedModule`, and gives `_build` and what
-    raises NotImplementedError here; `vocos.testing.VocoContract` then tests it.
+    raises NotImplementedError here, in `Described` and, if it has codes, in `Discrete`; `vocos.testing.VocoContract`
+    then tests it.
 
     Args:
         location: where the weights are; None for the default checkpoint.
@@ -48,10 +37,6 @@ class Voco(PretrainedModule[ConfigT]):
     """
 
     # What a codec gives
-
-    def _facts(self, config: ConfigT) -> Facts:
-        """What follows from a config."""
-        raise NotImplementedError
 
     def _encode(self, audio: Tensor) -> Tensor:
         """Latents `[B, latent_dim, L]` of audio `[B, channel, N]`, L = `_frames(N)`."""
@@ -68,68 +53,6 @@ class Voco(PretrainedModule[ConfigT]):
     def _samples(self, frames: Length) -> Length:
         """Samples of a number of frames, 1 or more, in arithmetic that works on integers and on integer tensors."""
         raise NotImplementedError
-
-    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        """Codes `[B, n_codebooks, L]` of latents `[B, latent_dim, L]`, for a codec that has codes."""
-        raise NotImplementedError
-
-    def _dequantize(self, codes: Tensor) -> Tensor:
-        """Latents `[B, latent_dim, L]` of codes `[B, k, L]`, for a codec that has codes."""
-        raise NotImplementedError
-
-    # Facts
-
-    @property
-    def sampling_rate(self) -> int:
-        """Of the audio, in Hz."""
-        return self._facts(self._hyperparameters).sampling_rate
-
-    @property
-    def channel(self) -> int:
-        """Audio channels: 1 or 2."""
-        return self._facts(self._hyperparameters).channel
-
-    @property
-    def latent_dim(self) -> int:
-        """Size of the last axis of latents."""
-        return self._facts(self._hyperparameters).latent_dim
-
-    @property
-    def hop_length(self) -> int:
-        """Audio samples per latent frame."""
-        return self._facts(self._hyperparameters).hop_length
-
-    @property
-    def minimum_samples(self) -> int:
-        """The fewest samples that `encode` takes."""
-        return self._facts(self._hyperparameters).minimum_samples
-
-    @property
-    def minimum_frames(self) -> int:
-        """The fewest frames that `decode` takes."""
-        return self._facts(self._hyperparameters).minimum_frames
-
-    @property
-    def frame_rate(self) -> float:
-        """Latent frames per second."""
-        return self.sampling_rate / self.hop_length
-
-    @property
-    def n_codebooks(self) -> int | None:
-        """Codebooks of the quantiser; None for a codec without codes."""
-        return self._facts(self._hyperparameters).n_codebooks
-
-    @property
-    def codebook_size(self) -> int | None:
-        """Entries of each codebook; None for a codec without codes."""
-        return self._facts(self._hyperparameters).codebook_size
-
-    @property
-    def bits_per_second(self) -> float | None:
-        """Rate of the codes of all codebooks; None for a codec without codes."""
-        if self.n_codebooks is None or self.codebook_size is None:
-            return None
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
 
     def __repr__(self) -> str:
         facts = ""
@@ -255,43 +178,3 @@ class Voco(PretrainedModule[ConfigT]):
         """
         check.mask(mask, self.minimum_frames, "decode_mask", "frames")
         return rows.prefixes(mask, self._samples, self._samples(mask.shape[1]))
-
-    # Discrete codes
-
-    def encode_codes(self, audio: Tensor, n_codebooks: int | None = None) -> Tensor:
-        """Codes of sound: as `encode` -> int64 `[batch, frames, n_codebooks]`, of all codebooks by default.
-
-        Raises:
-            InvalidInput: before anything is loaded.
-            UnsupportedOperation: if the codec has no codes.
-        """
-        count = check.book_count(n_codebooks, self._book_shape("encode_codes")[0], "encode_codes")
-        return self.latents_to_codes(self.encode(audio), count)
-
-    def decode_codes(self, codes: Tensor, length: int | None = None) -> Tensor:
-        """Sound of codes: integers `[batch, frames, k]`, k <= n_codebooks -> as `decode`."""
-        check.codes(codes, *self._book_shape("decode_codes"), "decode_codes")
-        return self.decode(self.codes_to_latents(codes), length)
-
-    def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """Quantised latents of codes: integers `[batch, frames, k]` -> `[batch, frames, latent_dim]`."""
-        check.codes(codes, *self._book_shape("codes_to_latents"), "codes_to_latents")
-        self.load()
-        check.device(codes, self.device, "codes_to_latents")
-        latents = self._dequantize(rearrange(codes, "b l k -> b k l").long())
-        return rearrange(latents, "b d l -> b l d").to(self.dtype)
-
-    def latents_to_codes(self, latents: Tensor, n_codebooks: int | None = None) -> Tensor:
-        """Codes of continuous latents: as `decode` -> int64 `[batch, frames, n_codebooks]`."""
-        count = check.book_count(n_codebooks, self._book_shape("latents_to_codes")[0], "latents_to_codes")
-        check.latents(latents, self.latent_dim, self.minimum_frames, "latents_to_codes")
-        self.load()
-        check.device(latents, self.device, "latents_to_codes")
-        return rearrange(self._quantize(rearrange(latents, "b l d -> b d l"), count), "b k l -> b l k")
-
-    def _book_shape(self, call: str) -> tuple[int, int]:
-        if self.n_codebooks is None or self.codebook_size is None:
-            raise UnsupportedOperation(
-                f"{call}: {self.name} has no discrete codes, only continuous latents; dac and encodec have codes"
-            )
-        return self.n_codebooks, self.codebook_size

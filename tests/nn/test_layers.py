@@ -14,7 +14,7 @@ from vocos.nn.conv import pad_to_multiple, same_conv, strided_conv, transposed_c
 from vocos.nn.gaussian import draw
 from vocos.nn.length import ceil_div, strided_length, transposed_length
 from vocos.nn.quantize import FactorizedRVQ, euclidean_codes, euclidean_features
-from vocos.nn.seanet import CausalConv, SEANetEncoder, reflect_pad
+from vocos.nn.seanet import SEANetConv, SEANetEncoder, reflect_pad
 from vocos.nn.vocoder import AdaLayerNorm, Backbone
 
 
@@ -61,7 +61,7 @@ def test_reflection_of_a_short_signal_goes_into_zeros(length: int, left: int, ri
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(7, 1, 1), (4, 2, 1), (10, 5, 1), (3, 1, 2), (1, 1, 1)])
 def test_causal_conv_has_one_frame_per_begun_stride_and_sees_no_future(kernel: int, stride: int, dilation: int) -> None:
-    conv = CausalConv(1, 1, kernel, stride, dilation).requires_grad_(False)
+    conv = SEANetConv(1, 1, kernel, stride, dilation).requires_grad_(False)
     for length in range(1, 4 * stride + 30):
         assert conv(noise(1, 1, length)).shape[2] == ceil_div(length, stride)
     x = noise(1, 1, 20 * stride)

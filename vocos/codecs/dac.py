@@ -1,8 +1,8 @@
 """DAC, the Descript Audio Codec: Snake convolutions and a residual quantiser of small codebooks.
 
 Paper: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546.
-Weights: Hub optimizerai/vocos (44.1 kHz, 16 kbps), no licence stated. The `.pth` files of descript-audio-codec and the
-repositories descript/dac_44khz, dac_24khz and dac_16khz can be read too; they are MIT.
+Weights: `dac` Hub optimizerai/vocos (44.1 kHz, 16 kbps), no licence stated; `dac_44khz` (8 kbps), `dac_24khz` and
+`dac_16khz` Hub descript/dac_44khz and so on, MIT. The `.pth` files of descript-audio-codec, MIT, can be read too.
 """
 
 from __future__ import annotations
@@ -150,3 +150,51 @@ class Dac(Voco[DacConfig]):
 
     def _dequantize(self, codes: Tensor) -> Tensor:
         return self.network.quantizer.decode(codes)
+
+
+@dataclass(frozen=True)
+class Dac44Config(DacConfig):
+    """Hyperparameters at 44.1 kHz, 8 kbps."""
+
+    latent_dim: int = 1024
+    n_codebooks: int = 9
+
+
+class Dac44(Dac):
+    """Mono sound at 44.1 kHz: 1024 latents, those before quantisation, or up to 9 codes; 86 frames per second."""
+
+    config_type = Dac44Config
+    default = Source("descript/dac_44khz", "mit", is_gated=False, is_commercial=True)
+
+
+@dataclass(frozen=True)
+class Dac24Config(DacConfig):
+    """Hyperparameters at 24 kHz. The odd stride makes the sound of L frames 320 L - 8 samples long."""
+
+    encoder_rates: tuple[int, ...] = (2, 4, 5, 8)
+    latent_dim: int = 1024
+    decoder_rates: tuple[int, ...] = (8, 5, 4, 2)
+    sample_rate: int = 24000
+    n_codebooks: int = 32
+
+
+class Dac24(Dac):
+    """Mono sound at 24 kHz: 1024 latents, those before quantisation, or up to 32 codes; 75 frames per second."""
+
+    config_type = Dac24Config
+    default = Source("descript/dac_24khz", "mit", is_gated=False, is_commercial=True)
+
+
+@dataclass(frozen=True)
+class Dac16Config(Dac24Config):
+    """Hyperparameters at 16 kHz, the network of 24 kHz with fewer codebooks."""
+
+    sample_rate: int = 16000
+    n_codebooks: int = 12
+
+
+class Dac16(Dac):
+    """Mono sound at 16 kHz: 1024 latents, those before quantisation, or up to 12 codes; 50 frames per second."""
+
+    config_type = Dac16Config
+    default = Source("descript/dac_16khz", "mit", is_gated=False, is_commercial=True)

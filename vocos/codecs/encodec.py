@@ -8,6 +8,7 @@ hf-audio/vocos-encodec-24khz can be read too; they hold the vocoder alone: EnCod
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -19,14 +20,15 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos import checkpoint, hub
+from vocos import check, checkpoint, hub
 from vocos.checkpoint import Format, component, part
 from vocos.config import Config, brief
-from vocos.errors import CheckpointError, InvalidInput
+from vocos.errors import CheckpointError
 from vocos.export import Target
 from vocos.hub import DEFAULT_REPOSITORY, Location, Source
 from vocos.nn.length import Length, ceil_div
-from vocos.nn.quantize import euclidean_codes, euclidean_features
+from vocos.nn.names import seanet_names
+from vocos.nn.quantize import affordable_books, euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
 from vocos.nn.spectral import Framing, hann_window
 from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
@@ -86,8 +88,7 @@ class EncodecConfig(Config):
 
     def books(self, bandwidth: float) -> int:
         """Codebooks that a bandwidth in kbps pays for, at least one."""
-        bits_per_book = math.log2(self.codebook_size) * self.sample_rate / self.hop_length
-        return max(1, int(1000 * bandwidth / bits_per_book))
+        return affordable_books(bandwidth, self.codebook_size, self.sample_rate / self.hop_length)
 
     @property
     def synthesis(self) -> Framing:
@@ -96,13 +97,7 @@ class EncodecConfig(Config):
 
 def encoder_names(config: EncodecConfig) -> dict[str, str]:
     """Paths of the encoder's modules, ours, which are those of transformers -> those of the original code."""
-    ours, theirs = "encoder.layers", "encoder.model"
-    lstm = 3 * len(config.ratios) + 1  # after the first convolution, three layers per stride
-    convs = ["0", str(lstm + 2)]
-    for unit in range(1, lstm, 3):
-        convs += [f"{unit}.block.1", f"{unit}.block.3", f"{unit}.shortcut", str(unit + 2)]
-    names = {f"{ours}.{conv}.conv": f"{theirs}.{conv}.conv.conv" for conv in convs}
-    return names | {f"{ours}.{lstm}.lstm": f"{theirs}.{lstm}.lstm"}
+    return seanet_names(len(config.ratios))
 
 
 def whole_names(config: EncodecConfig) -> dict[str, str]:
@@ -181,7 +176,8 @@ class Encodec(Voco[EncodecConfig]):
 
     Args:
         location, device, dtype: as of `Voco`.
-        bandwidth: kbps of the codes, which the vocoder is told; one of the config's, 6 as in the original.
+        bandwidth: kbps that a call has when it does not say: one of the config's, 6 as in the original. The vocoder is
+            told it, and it counts the codebooks: 2, 4, 8 or 16 for 1.5, 3, 6 or 12 kbps.
         encodec_weights: where EnCodec is, for checkpoints of the vocoder alone; None for facebook/encodec_24khz.
     """
 
@@ -248,12 +244,10 @@ class Encodec(Voco[EncodecConfig]):
         if self._config is not None:
             self._condition(self._config)
 
-    def _condition(self, config: EncodecConfig) -> int:
+    def _condition(self, config: EncodecConfig, bandwidth: float | None = None, call: str = "encodec") -> int:
         """Row of the AdaLayerNorm tables."""
-        if self.bandwidth not in config.bandwidths:
-            choices = ", ".join(f"{choice:g}" for choice in config.bandwidths)
-            raise InvalidInput(f"encodec: expected bandwidth as one of {choices} kbps, got {self.bandwidth!r}")
-        return config.bandwidths.index(self.bandwidth)
+        bandwidth = self.bandwidth if bandwidth is None else bandwidth
+        return config.bandwidths.index(check.choice(bandwidth, config.bandwidths, call, "bandwidth", "kbps"))
 
     def _fitted(self, config: EncodecConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecConfig:
         found = ((_STAGE_WEIGHT.search(name), shape) for name, shape in shapes.items())
@@ -272,6 +266,7 @@ class Encodec(Voco[EncodecConfig]):
             minimum_frames=config.synthesis.minimum_frames,
             n_codebooks=config.books(self.bandwidth),
             codebook_size=config.codebook_size,
+            bandwidths=config.bandwidths,
         )
 
     def _companion(self) -> tuple[Format[EncodecConfig], TensorFile]:
@@ -289,9 +284,37 @@ class Encodec(Voco[EncodecConfig]):
     def _encode(self, audio: Tensor) -> Tensor:
         return self.network.encoder(audio.to(self.dtype))
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
-        features = self.network.backbone(latents.to(self.dtype), self._condition(self._hyperparameters))
-        return self.network.head(features, length)
+    def decode(
+        self,
+        latents: Tensor,
+        length: int | None = None,
+        mask: Tensor | None = None,
+        *,
+        bandwidth: float | None = None,
+    ) -> Tensor:
+        """As of `Voco`, with `bandwidth=`: what the vocoder is told of this call; None for that of the codec."""
+        row = self._condition(self._hyperparameters, bandwidth, "decode")
+        return self._decode_with(functools.partial(self._decode, row=row), latents, length, mask)
+
+    def decode_codes(self, codes: Tensor, length: int | None = None, *, bandwidth: float | None = None) -> Tensor:
+        """Sound of codes, wherever they come from, such as Bark's.
+
+        Args:
+            codes: integers `[batch, frames, k]`; `vocos.arrange_codes` brings those of other libraries into this order.
+            length: as of `decode`.
+            bandwidth: what the vocoder is told. None for the one that k codebooks take: 1.5 kbps for 1 or 2, 3 for 3
+                or 4, 6 for 5 to 8, 12 for 9 to 16. Beyond the codebooks of the codec's own bandwidth, k must be the
+                number of another.
+        """
+        self._check_codes(codes, "decode_codes")
+        check.length(length)
+        enough = [rate for rate in sorted(self.bandwidths) if self._books(rate) >= codes.shape[2]]
+        told = enough[0] if bandwidth is None else bandwidth
+        self._condition(self._hyperparameters, told, "decode_codes")
+        return self.decode(self.codes_to_latents(codes), length, bandwidth=told)
+
+    def _decode(self, latents: Tensor, length: int, row: int = 0) -> Tensor:
+        return self.network.head(self.network.backbone(latents.to(self.dtype), row), length)
 
     def _frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)

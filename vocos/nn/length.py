@@ -18,6 +18,16 @@ def ceil_div(length: Length, divisor: int) -> Length:
     return -(-length // divisor)
 
 
+def at_least(length: Length, limit: int) -> Length:
+    """The larger of a length and a limit."""
+    return length.clamp(min=limit) if isinstance(length, Tensor) else max(length, limit)
+
+
+def at_most(length: Length, limit: int) -> Length:
+    """The smaller of a length and a limit."""
+    return length.clamp(max=limit) if isinstance(length, Tensor) else min(length, limit)
+
+
 def strided_length(length: Length, strides: Iterable[int]) -> Length:
     """Length after convolutions of kernel 2s, stride s and padding ceil(s / 2), one for each stride s in order.
 

@@ -1,4 +1,4 @@
-"""What public code calls the modules of `blocks.Encoder` and `blocks.Decoder`: tables of paths, ours -> theirs."""
+"""What public code calls the modules of `blocks` and `seanet`: tables of paths, ours -> theirs."""
 
 from __future__ import annotations
 
@@ -46,4 +46,27 @@ def numbered_block(ours: str, theirs: str, inner: str, is_encoder: bool) -> dict
     for j in range(3):
         for k, part in enumerate(UNIT):
             names[f"{ours}.units.{j}.{part}"] = f"{theirs}.{inner}.{first_unit + j}.{inner}.{k}"
+    return names
+
+
+def seanet_names(n_strides: int, n_units: int = 1) -> dict[str, str]:
+    """The names of the original EnCodec for `seanet.SEANetEncoder` and `SEANetDecoder`; ours are those of transformers.
+
+    Args:
+        n_strides: stages of each half.
+        n_units: residual units of a stage.
+    """
+    stage = n_units + 2  # its units, an ELU and a change of rate; in the decoder the units come last
+    end = 1 + n_strides * stage
+    convs, ups = [("encoder", "0"), ("encoder", f"{end + 2}"), ("decoder", "0"), ("decoder", f"{end + 2}")], []
+    for start in range(1, end, stage):
+        convs.append(("encoder", f"{start + n_units + 1}"))
+        ups.append(("decoder", f"{start + 2}"))
+        units = [("encoder", start + j) for j in range(n_units)] + [("decoder", start + 3 + j) for j in range(n_units)]
+        convs += [(half, f"{unit}.{part}") for half, unit in units for part in ("block.1", "block.3", "shortcut")]
+    names = {f"{half}.layers.{n}.lstm": f"{half}.model.{n}.lstm" for half, n in (("encoder", end), ("decoder", 1))}
+    for kind, places in (("conv", convs), ("convtr", ups)):
+        for half, place in places:
+            ours, theirs = f"{half}.layers.{place}", f"{half}.model.{place}.{kind}"
+            names |= {f"{ours}.conv": f"{theirs}.{kind}", f"{ours}.norm": f"{theirs}.norm"}
     return names

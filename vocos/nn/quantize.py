@@ -5,12 +5,25 @@ The search runs in float32 whatever the dtype of the module, so that the codes d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+
+def affordable_books(bandwidth: float, entries: int, frame_rate: float) -> int:
+    """Codebooks that a bandwidth pays for: floor(1000 bandwidth / (log2(entries) ceil(frame_rate))), at least one.
+
+    Args:
+        bandwidth: in kbps.
+        entries: of each codebook.
+        frame_rate: in Hz.
+    """
+    bits_per_book = math.log2(entries) * math.ceil(frame_rate)
+    return max(1, int(1000 * bandwidth / bits_per_book + 1e-6))  # 2.2 kbps are 2200.0000000000005 bits, and the like
 
 
 class FactorizedCodebook(nn.Module):
@@ -27,8 +40,7 @@ class FactorizedCodebook(nn.Module):
 
     def encode(self, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Codes `[B, L]` of a residual `[B, C, L]`, and what they stand for, `[B, C, L]`, all in float32."""
-        projected = _float_conv(self.in_proj, residual)
-        queries = F.normalize(rearrange(projected, "b d l -> b l d"), dim=-1)
+        queries = F.normalize(_float_linear(self.in_proj, rearrange(residual, "b d l -> b l d")), dim=-1)
         keys = F.normalize(self.codebook.weight.float(), dim=-1)
         # On unit vectors the largest product is the smallest distance; argmax takes the lowest index on a tie.
         codes = torch.matmul(queries, keys.mT).argmax(dim=-1)
@@ -37,12 +49,13 @@ class FactorizedCodebook(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """What codes `[B, L]` stand for: `[B, C, L]`, float32. The entry itself is used, not its unit vector."""
         entries = F.embedding(codes, self.codebook.weight.float())
-        return _float_conv(self.out_proj, rearrange(entries, "b l d -> b d l"))
+        return rearrange(_float_linear(self.out_proj, entries), "b l d -> b d l")
 
 
-def _float_conv(conv: nn.Conv1d, x: Tensor) -> Tensor:
+def _float_linear(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    """A pointwise convolution, channel-last, as a matrix product: on a GPU a convolution may run in TF32, 10 bits."""
     assert conv.bias is not None  # noqa: S101 - for the type checker; every projection has one
-    return F.conv1d(x, conv.weight.float(), conv.bias.float())
+    return F.linear(x, conv.weight[..., 0].float(), conv.bias.float())
 
 
 class FactorizedRVQ(nn.Module):
@@ -71,12 +84,12 @@ class FactorizedRVQ(nn.Module):
             return torch.stack(parts).sum(dim=0)
 
 
-def euclidean_codes(features: Tensor, codebooks: Tensor) -> Tensor:
+def euclidean_codes(features: Tensor, codebooks: Tensor | Sequence[Tensor]) -> Tensor:
     """Codes of features: in each codebook the nearest entry to what the ones before left over; the lowest on a tie.
 
     Args:
         features: `[B, C, L]`.
-        codebooks: `[K, entries, C]`.
+        codebooks: `[K, entries, C]`, or a sequence of K tables.
 
     Returns:
         `[B, K, L]`, int64.
@@ -85,14 +98,31 @@ def euclidean_codes(features: Tensor, codebooks: Tensor) -> Tensor:
     """
     with torch.autocast(features.device.type, enabled=False):
         residual, codes = rearrange(features.float(), "b c l -> b l c"), []
-        for entries in codebooks.float():
+        for entries in (book.float() for book in codebooks):
             distance = entries.square().sum(dim=1) - 2 * torch.matmul(residual, entries.mT)
             codes.append(distance.argmin(dim=-1))
             residual = residual - F.embedding(codes[-1], entries)
         return torch.stack(codes, dim=1)
 
 
-def euclidean_features(codes: Tensor, codebooks: Tensor) -> Tensor:
+def euclidean_features(codes: Tensor, codebooks: Tensor | Sequence[Tensor]) -> Tensor:
     """Features of codes: the sum of their entries, in float32. Shape: `[B, k, L]` -> `[B, C, L]`."""
     parts = [F.embedding(codes[:, k], codebooks[k].float()) for k in range(codes.shape[1])]
     return rearrange(torch.stack(parts).sum(dim=0), "b l c -> b c l")
+
+
+class EuclideanRVQ(nn.Module):
+    """The quantiser of EnCodec."""
+
+    def __init__(self, n_codebooks: int, entries: int, channels: int) -> None:
+        super().__init__()
+        books = (nn.Parameter(torch.empty(entries, channels)) for _ in range(n_codebooks))
+        self.books: Sequence[Tensor] = nn.ParameterList(books)  # type: ignore[assignment]
+
+    def encode(self, features: Tensor, n_codebooks: int) -> Tensor:
+        """Codes `[B, n_codebooks, L]`, int64, of features `[B, C, L]`."""
+        return euclidean_codes(features, self.books[:n_codebooks])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Features `[B, C, L]`, float32, of codes `[B, k, L]`."""
+        return euclidean_features(codes, self.books)

@@ -1,11 +1,13 @@
-"""The SEANet encoder of EnCodec: causal convolutions with reflect padding, and an LSTM.
+"""SEANet, the encoder and the decoder of EnCodec: convolutions that pad for themselves, and an LSTM.
 
 Source: Defossez et al., "High Fidelity Neural Audio Compression", arXiv 2210.13438.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -13,25 +15,99 @@ from torch import Tensor, nn
 
 from vocos.nn.length import ceil_div
 
+NORM_EPSILON = 1e-5  # of the normalisation after convolutions; not the vocoder's 1e-6
 
-class CausalConv(nn.Module):
-    """A convolution that looks back only, on reflected padding, and completes its last window.
 
-        [ kernel - stride | audio | 0 .. stride - 1 ]
+@dataclass(frozen=True)
+class SEANetStyle:
+    """What the layers of SEANet have in common; the defaults are those of EnCodec at 24 kHz.
+
+    Attributes:
+        is_causal: whether convolutions look back only, not to both sides.
+        pad_mode: "reflect", or "constant" for zeros.
+        has_norm: whether a normalisation over channels and time follows each convolution.
+        has_shortcut: whether the residual units have a pointwise convolution beside them, or nothing.
+        kernel, last_kernel, residual_kernel: of the first and last convolution of each half, and in the units.
+        n_units: residual units of a stage; unit j has dilation `dilation_base` to the power of j.
+        dilation_base: see there.
+        compress: how many times narrower a unit is inside.
+        n_lstm: layers of the LSTM.
+        trim_right: share of what a causal transposed convolution has too much that is cut on the right.
+    """
+
+    is_causal: bool = True
+    pad_mode: str = "reflect"
+    has_norm: bool = False
+    has_shortcut: bool = True
+    kernel: int = 7
+    last_kernel: int = 7
+    residual_kernel: int = 3
+    n_units: int = 1
+    dilation_base: int = 2
+    compress: int = 2
+    n_lstm: int = 2
+    trim_right: float = 1.0
+
+    def norm(self, channels: int) -> nn.Module:
+        """What follows a convolution."""
+        return nn.GroupNorm(1, channels, eps=NORM_EPSILON) if self.has_norm else nn.Identity()
+
+
+class SEANetConv(nn.Module):
+    """A convolution that pads its input, so that every window is full.
+
+        causal  [ span - stride | audio | 0 .. stride - 1 ]    span = (kernel - 1) dilation + 1
+        else    [ half of it, the larger | audio | the other half + 0 .. stride - 1 ]
 
     Shape: `[B, inputs, N]` -> `[B, outputs, ceil(N / stride)]`.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        dilation: int = 1,
+        style: SEANetStyle = SEANetStyle(),
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation)
+        self.norm = style.norm(outputs)
         self.stride = stride
-        self.left = (kernel - 1) * dilation + 1 - stride
+        self.pad_mode = style.pad_mode
+        around = (kernel - 1) * dilation + 1 - stride
+        self.right = 0 if style.is_causal else around // 2
+        self.left = around - self.right
 
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[-1]
-        right = ceil_div(length, self.stride) * self.stride - length
-        return self.conv(reflect_pad(x, self.left, right))
+        right = self.right + ceil_div(length, self.stride) * self.stride - length
+        pad = reflect_pad if self.pad_mode == "reflect" else zero_pad
+        return self.norm(self.conv(pad(x, self.left, right)))
+
+
+class SEANetTransposed(nn.Module):
+    """A transposed convolution of kernel 2s and stride s, cut to s times the length; the norm sees what is cut.
+
+    Shape: `[B, inputs, L]` -> `[B, outputs, s L]`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, style: SEANetStyle) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride)
+        self.norm = style.norm(outputs)
+        self.right = math.ceil(stride * style.trim_right) if style.is_causal else stride // 2
+        self.left = stride - self.right
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = self.norm(self.conv(x))
+        return whole[..., self.left : whole.shape[-1] - self.right]
+
+
+def zero_pad(x: Tensor, left: int, right: int) -> Tensor:
+    """Pad by zeros. Shape: `[B, C, N]` -> `[B, C, left + N + right]`."""
+    return F.pad(x, (left, right))
 
 
 def reflect_pad(x: Tensor, left: int, right: int) -> Tensor:
@@ -47,34 +123,39 @@ def reflect_pad(x: Tensor, left: int, right: int) -> Tensor:
 
 
 class SEANetUnit(nn.Module):
-    """shortcut(x) + pointwise(ELU(convolution(ELU(x)))), half as wide inside.
+    """shortcut(x) + pointwise(ELU(convolution(ELU(x)))), narrower inside.
 
     Shape: `[B, C, N]` -> `[B, C, N]`.
     """
 
-    def __init__(self, channels: int, dilation: int) -> None:
+    def __init__(self, channels: int, dilation: int, style: SEANetStyle) -> None:
         super().__init__()
+        inside = channels // style.compress
         self.block = nn.Sequential(
             nn.ELU(),
-            CausalConv(channels, channels // 2, 3, dilation=dilation),
+            SEANetConv(channels, inside, style.residual_kernel, dilation=dilation, style=style),
             nn.ELU(),
-            CausalConv(channels // 2, channels, 1),
+            SEANetConv(inside, channels, 1, style=style),
         )
-        self.shortcut = CausalConv(channels, channels, 1)
+        self.shortcut = SEANetConv(channels, channels, 1, style=style) if style.has_shortcut else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.block(x)
 
 
+def _units(channels: int, style: SEANetStyle) -> list[nn.Module]:
+    return [SEANetUnit(channels, style.dilation_base**j, style) for j in range(style.n_units)]
+
+
 class ResidualLSTM(nn.Module):
-    """Two LSTM layers over time, from a zero state, plus their input.
+    """LSTM layers over time, from a zero state, plus their input.
 
     Shape: `[B, C, L]` -> `[B, C, L]`.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, n_layers: int = 2) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(channels, channels, num_layers=2)
+        self.lstm = nn.LSTM(channels, channels, num_layers=n_layers)
 
     def forward(self, x: Tensor) -> Tensor:
         steps = rearrange(x, "b c l -> l b c")
@@ -89,19 +170,58 @@ class SEANetEncoder(nn.Module):
         filters: channels after the first convolution; they double at each stride.
         strides: in the order they are applied.
         outputs: channels of the features.
+        style: of the layers.
 
     Shape: `[B, channels, N]` -> `[B, outputs, ceil(N / product(strides))]`.
     """
 
-    def __init__(self, channels: int, filters: int, strides: Sequence[int], outputs: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        filters: int,
+        strides: Sequence[int],
+        outputs: int,
+        style: SEANetStyle = SEANetStyle(),
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [CausalConv(channels, filters, 7)]
+        layers: list[nn.Module] = [SEANetConv(channels, filters, style.kernel, style=style)]
         width = filters
         for stride in strides:
-            layers += [SEANetUnit(width, dilation=1), nn.ELU(), CausalConv(width, 2 * width, 2 * stride, stride)]
+            down = SEANetConv(width, 2 * width, 2 * stride, stride, style=style)
+            layers += [*_units(width, style), nn.ELU(), down]
             width *= 2
-        layers += [ResidualLSTM(width), nn.ELU(), CausalConv(width, outputs, 7)]
+        last = SEANetConv(width, outputs, style.last_kernel, style=style)
+        layers += [ResidualLSTM(width, style.n_lstm), nn.ELU(), last]
         self.layers = nn.Sequential(*layers)  # numbered as in the public checkpoints
 
     def forward(self, audio: Tensor) -> Tensor:
         return self.layers(audio)
+
+
+class SEANetDecoder(nn.Module):
+    """Features to audio.
+
+    Args:
+        inputs: channels of the features.
+        filters: channels before the last convolution; they halve at each stride.
+        strides: in the order they are applied.
+        channels: of the audio.
+        style: of the layers.
+
+    Shape: `[B, inputs, L]` -> `[B, channels, L product(strides)]`.
+    """
+
+    def __init__(self, inputs: int, filters: int, strides: Sequence[int], channels: int, style: SEANetStyle) -> None:
+        super().__init__()
+        width = filters * 2 ** len(strides)
+        first = SEANetConv(inputs, width, style.kernel, style=style)
+        layers: list[nn.Module] = [first, ResidualLSTM(width, style.n_lstm)]
+        for stride in strides:
+            up = SEANetTransposed(width, width // 2, stride, style)
+            layers += [nn.ELU(), up, *_units(width // 2, style)]
+            width //= 2
+        layers += [nn.ELU(), SEANetConv(width, channels, style.last_kernel, style=style)]
+        self.layers = nn.Sequential(*layers)  # numbered as in the public checkpoints
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(features)
