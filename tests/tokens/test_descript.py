@@ -80,7 +80,7 @@ class TestTheirFiles:
         assert np.array_equal(found.codes.transpose(1, 2), THEIRS[f"{name}_codes"])
         assert found.codec is None
 
-    # Measured: 3e-7 of peaks of 0.1, for the loudness is found by another filter
+    # Measured: 9e-8, of peaks of 0.1
     @pytest.mark.parametrize(("name", "tolerance"), [("padded", 2e-6), ("chunked", 2e-6)])
     def test_sound_is_theirs(self, name: str, tolerance: float, voco: Voco[Any], theirs: Callable[[str], Path]) -> None:
         sound = load_codes(theirs(name), voco).decode(voco)
