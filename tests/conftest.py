@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches the internet; those of the
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from golden_state import golden_state_dict
 from safetensors.torch import save_file
 
-from vocos import Voco, get_voco
+from vocos import Voco, cli, get_voco
 
 torch.set_num_threads(1)  # the suite runs in several processes
+Run = Callable[..., tuple[int, str, str]]
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -138,3 +141,28 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def small(request: pytest.FixtureRequest, weights: Path) -> Voco[Any]:
     """Each of the five codecs with small weights, not loaded."""
     return get_voco(request.param, weights=weights)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call the command in an empty folder; gives the exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            code = int(stop.code or 0)
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    return call
+
+
+@pytest.fixture
+def tone(tmp_path: Path) -> Path:
+    """A stereo file of 0.5 s at 22050 Hz."""
+    time = np.arange(11025) / 22050
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * np.stack([440 * time, 660 * time], axis=1)), 22050)
+    return path

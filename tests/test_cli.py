@@ -6,46 +6,19 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import Run
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import vocos
-from vocos import cli, get_voco
+from vocos import get_voco
 from vocos.registry import BUILT_IN
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Call the command in an empty folder; gives the exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse
-            code = int(stop.code or 0)
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return call
-
-
-@pytest.fixture
-def tone(tmp_path: Path) -> Path:
-    """A stereo file of 0.5 s at 22050 Hz."""
-    time = np.arange(11025) / 22050
-    path = tmp_path / "tone.wav"
-    soundfile.write(path, 0.5 * np.sin(2 * np.pi * np.stack([440 * time, 660 * time], axis=1)), 22050)
-    return path
 
 
 class TestFacts:

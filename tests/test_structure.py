@@ -26,7 +26,7 @@ LAYERS = [
     ["variational", "latents"],
     ["codecs"],
     ["registry", "audio", "picture"],
-    ["codes_contract"],
+    ["codes_contract", "tokens"],
     ["testing", "catalogue", "commands"],
     ["cli"],
     ["__main__"],

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         WeightsUnavailable,
     )
     from vocos.registry import get_voco, list_vocos, register_voco
+    from vocos.tokens import load_codes, save_codes
     from vocos.voco import Voco
 
 __version__ = "1.0.0.dev0"
@@ -44,10 +45,13 @@ __all__ = [
     "arrange_codes",
     "get_voco",
     "list_vocos",
+    "load_codes",
     "register_voco",
+    "save_codes",
 ]
 
 _HOME = {"get_voco": "registry", "list_vocos": "registry", "register_voco": "registry", "Voco": "voco"}
+_HOME |= {"load_codes": "tokens", "save_codes": "tokens"}
 _HOME |= {"ScaledCodes": "codes", "arrange_codes": "codes"}
 
 

@@ -14,6 +14,7 @@ from vocos import __version__, catalogue, commands
 from vocos.errors import VocoError
 
 DEFAULT = "griffinlim"  # the codec that needs no weights
+FORMATS = ("codes", "ecdc", "dac")  # of files of codes
 DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -62,8 +63,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or folder for several")
 
     sub = command(commands.decode, "decode", "Latents, as encode writes them, to audio files.")
-    _add_codec(sub, default=None)
+    _add_codec(sub, default=None, told="default: the one that made the latents")
     sub.add_argument("inputs", nargs="+", type=Path, metavar="IN", help=".safetensors file")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or folder for several")
+
+    sub = command(commands.tokenize, "tokenize", "Audio files to codes, for language models; one file each.")
+    _add_codec(sub, default=None, told="a codec with codes", required=True)
+    sub.add_argument("--n-codebooks", type=int, metavar="K", help="codes of a frame; default: all that the codec has")
+    sub.add_argument("--bandwidth", type=float, metavar="KBPS", help="or the rate, for codecs that have rates")
+    sub.add_argument("--to", choices=FORMATS, default=FORMATS[0], help="format in a folder; default: codes")
+    sub.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="audio file of any sampling rate")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or folder for several")
+
+    sub = command(
+        commands.detokenize, "detokenize", "Codes, also of EnCodec (.ecdc) and Descript (.dac), to audio files."
+    )
+    _add_codec(sub, default=None, told="default: the one that made the codes")
+    sub.add_argument("--damaged", action="store_true", help="decode what is left of damaged files, the rest is silence")
+    sub.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file of codes")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or folder for several")
 
     sub = command(commands.roundtrip, "roundtrip", "An audio file to latents and back, to hear what the codec keeps.")
@@ -88,9 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_codec(parser: argparse.ArgumentParser, default: str | None = DEFAULT) -> None:
-    told = f"default: {default}" if default else "default: the one that made the latents"
-    parser.add_argument("--voco", "--codec", default=default, metavar="NAME", help=f"one of `vocos list`; {told}")
+def _add_codec(
+    parser: argparse.ArgumentParser, default: str | None = DEFAULT, told: str = "", required: bool = False
+) -> None:
+    text = f"one of `vocos list`; {told or f'default: {default}'}"
+    parser.add_argument("--voco", "--codec", default=default, required=required, metavar="NAME", help=text)
     parser.add_argument("--weights", help="Hub repository, folder or file; default: those of the codec")
     parser.add_argument("--device", help="such as cuda; default: cpu")
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="default: float32")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import math
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -137,12 +141,82 @@ def decode(arguments: argparse.Namespace) -> None:
             sound = voco.decode(values.to(voco.device), length=origin.samples)
         job.target.parent.mkdir(parents=True, exist_ok=True)
         clipped = audio.write(job.target, sound, voco.sampling_rate)
-        _said(job.target, f"{_heard(voco, sound)} by {voco.name}", clipped)
+        _said(job.target, f"{_heard(sound, voco.sampling_rate)} by {voco.name}", clipped)
 
 
-def _heard(voco: Voco[Any], sound: Tensor) -> str:
-    channels = {1: "mono", 2: "stereo"}[voco.channel]
-    return f"{sound.shape[1] / voco.sampling_rate:.2f} s {channels} at {voco.sampling_rate} Hz"
+def tokenize(arguments: argparse.Namespace) -> None:
+    """Audio files to codes."""
+    import torch
+
+    from vocos import tokens
+
+    jobs = _jobs(arguments, f".{arguments.to}")
+    for job in jobs:
+        if job.target.suffix not in tokens.ENDINGS:
+            raise InvalidInput(f"{job.target}: codes are written as {', '.join(tokens.ENDINGS)}")
+    voco = _codec(arguments, arguments.voco)
+    count = voco._book_count("tokenize", arguments.n_codebooks, arguments.bandwidth)
+    _load(voco)
+    for job in _progress(jobs, "tokenize"):
+        sound, done = _read_for(voco, job.source)
+        length, loudness = sound.shape[1], None
+        if job.target.suffix == ".dac":
+            sound, loudness = tokens.levelled(sound, voco.sampling_rate)
+        with torch.inference_mode():
+            codes = voco.encode_codes(sound.to(voco.device), count)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        tokens.save_codes(job.target, codes, voco, length, loudness=loudness)
+        seconds = length / voco.sampling_rate
+        rate = count * math.log2(voco.codebook_size or 1) * voco.frame_rate / 1000
+        _said(job.target, f"{codes.shape[1]} frames of {count} codes, {seconds:.2f} s, {rate:.2f} kbit/s", done)
+
+
+def detokenize(arguments: argparse.Namespace) -> None:
+    """Codes to audio files."""
+    import torch
+
+    from vocos import audio, tokens
+
+    jobs = _jobs(arguments, ".wav")
+    for job in jobs:
+        if job.target.parent.is_dir():
+            audio.writable(job.target)
+    vocos: dict[str, Voco[Any]] = {}
+    if arguments.voco:
+        vocos[arguments.voco] = _codec(arguments, arguments.voco)
+    for job in _progress(jobs, "detokenize"):
+        with _warnings_on_stderr():
+            found = tokens.load_codes(job.source, vocos.get(arguments.voco), strict=not arguments.damaged)
+            name = arguments.voco or found.codec
+            if name is None:
+                raise InvalidInput(f"{job.source}: does not say which codec its codes are of; pass --voco")
+            voco = vocos[name] = vocos.get(name) or _codec(arguments, name)
+            found.check(voco)
+            if arguments.weights is None and found.source not in (None, tokens.origin(voco)[0]):
+                raise CheckpointError(
+                    f"{job.source}: made with the weights {found.source}, not {voco.source}; pass --weights"
+                )
+            _load(voco)
+            with torch.inference_mode():
+                sound = found.decode(voco)
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        clipped = audio.write(job.target, sound, found.sampling_rate)
+        _said(job.target, f"{_heard(sound, found.sampling_rate)} by {voco.name}", clipped)
+
+
+@contextmanager
+def _warnings_on_stderr() -> Iterator[None]:
+    """Warnings as lines for a user of the command, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"vocos: {text}", file=sys.stderr)
+
+
+def _heard(sound: Tensor, sampling_rate: int) -> str:
+    channels = {1: "mono", 2: "stereo"}.get(sound.shape[2], f"in {sound.shape[2]} channels")
+    return f"{sound.shape[1] / sampling_rate:.2f} s {channels} at {sampling_rate} Hz"
 
 
 def _reconstructed(arguments: argparse.Namespace, source: Path) -> tuple[Voco[Any], Tensor, Tensor, list[str]]:
@@ -163,7 +237,7 @@ def roundtrip(arguments: argparse.Namespace) -> None:
     audio.writable(arguments.output)
     voco, _, sound, done = _reconstructed(arguments, arguments.input)
     done += audio.write(arguments.output, sound, voco.sampling_rate)
-    _said(arguments.output, f"{_heard(voco, sound)} by {voco.name}", done)
+    _said(arguments.output, f"{_heard(sound, voco.sampling_rate)} by {voco.name}", done)
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -179,7 +253,7 @@ def demo(arguments: argparse.Namespace) -> None:
     _said(Path("sample"), "speech over music, that comes with the package", done)
     for name, sound, what in (("original.wav", before, "what went in"), ("reconstruction.wav", after, "what came out")):
         clipped = audio.write(folder / name, sound, voco.sampling_rate)
-        _said(folder / name, what, [_heard(voco, sound), *clipped])
+        _said(folder / name, what, [_heard(sound, voco.sampling_rate), *clipped])
     panels = [sound[0].mean(dim=1).float().cpu().numpy() for sound in (before, after)]
     picture.write_spectrograms(folder / "spectrograms.png", panels)
     frames = voco.encode_length(before.shape[1])

@@ -176,6 +176,12 @@ def find_weights(location: Location, layouts: Layouts, config: Path | None = Non
     return found
 
 
+def commit_of(location: Location, path: Path) -> str | None:
+    """The commit that a file of a Hub repository is of, as the client's cache has it in the path; None if unknown."""
+    found = re.search(r"/snapshots/([0-9a-f]{40})/", path.as_posix()) if location.path is None else None
+    return found[1] if found else None
+
+
 class _NotReached(WeightsUnavailable):
     """The Hub did not answer, or was not asked, and the file is not in the cache."""
 

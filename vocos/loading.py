@@ -59,6 +59,7 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         super().__init__(device, dtype)
         self.name = type(self).__name__.lower()
         self._location = location or Location()
+        self._commit: str | None = None
         self._license: str | None = None
         self._restrictions: list[str] = []
         self._config: ConfigT | None = None
@@ -98,6 +99,11 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
     def source(self) -> str | None:
         """Where the weights come from; None for a codec that has none."""
         return str(self._location) if self.default else None
+
+    @property
+    def revision(self) -> str | None:
+        """Commit of the weights on the Hub once they are loaded, before that the revision asked for; None elsewhere."""
+        return self._commit or self._location.revision
 
     @property
     def license(self) -> str | None:
@@ -230,6 +236,7 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
                 return self._build(self._hyperparameters).to(device, self._dtype)
         config = self._read_config() if self._is_built_in else self._hyperparameters
         path = hub.find_weights(self._location, self._all_layouts, self._config_file)
+        self._commit = hub.commit_of(self._location, path)
         known, file = checkpoint.recognise(open_tensors(path), self.formats, self.name)
         companion = self._companion() if known.lacks else None
         config = self._fitted(config, {**file.shapes, **(companion[1].shapes if companion else {})})

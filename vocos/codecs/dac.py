@@ -12,11 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
+from vocos import check
 from vocos.checkpoint import Format
+from vocos.errors import InvalidInput
 from vocos.export import OLD_STYLE, Target
 from vocos.hub import DEFAULT_REPOSITORY, Source
+from vocos.nn import unpadded
 from vocos.nn.blocks import Decoder, Encoder, RatesConfig
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
@@ -137,6 +141,23 @@ class Dac(Voco[DacConfig]):
 
     def _decode(self, latents: Tensor, length: int) -> Tensor:
         return torch.tanh(self.network.decoder(latents.to(self.dtype)))
+
+    def decode_unpadded(self, latents: Tensor) -> Tensor:
+        """Sound of latents `[batch, frames, latent_dim]` by a decoder that pads nothing, as `.dac` files are cut for.
+
+        Returns:
+            `[batch, samples, 1]`, fewer than of `decode`: `nn.unpadded.decoded_length` says how many.
+
+        Raises:
+            InvalidInput: if so few frames make no sound.
+        """
+        check.latents(latents, self.latent_dim, 1, "decode_unpadded")
+        if not unpadded.decoded_length(latents.shape[1], self._hyperparameters.decoder_rates):
+            raise InvalidInput(f"decode_unpadded: {latents.shape[1]} frames are too few to make sound without padding")
+        self.load()
+        check.device(latents, self.device, "decode_unpadded")
+        features = rearrange(latents, "b l d -> b d l").to(self.dtype)
+        return rearrange(torch.tanh(unpadded.decode(self.network.decoder, features)), "b c n -> b n c")
 
     def _frames(self, samples: Length) -> Length:
         padded = ceil_div(samples, self.hop_length) * self.hop_length
