@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vocos import kernels
+from vocos.kernels import reference
 
 
 def formula(x: Tensor, alpha: Tensor, beta: Tensor | None = None) -> Tensor:
@@ -28,8 +28,8 @@ def inputs(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
 def test_snakes_are_their_formulas(dtype: torch.dtype, error: float) -> None:
     x, alpha, beta = inputs(dtype)
     for given, wanted in (
-        (kernels.snake(x, alpha), formula(x, alpha)),
-        (kernels.snake_beta(x, alpha, beta), formula(x, alpha, beta)),
+        (reference.snake(x, alpha), formula(x, alpha)),
+        (reference.snake_beta(x, alpha, beta), formula(x, alpha, beta)),
     ):
         assert given.dtype == dtype
         assert (given.double() - wanted).abs().max() < error * wanted.abs().max()
@@ -37,17 +37,17 @@ def test_snakes_are_their_formulas(dtype: torch.dtype, error: float) -> None:
 
 def test_strided_input_is_no_matter() -> None:
     x, alpha, _ = inputs()
-    assert torch.equal(kernels.snake(x.mT.contiguous().mT, alpha), kernels.snake(x, alpha))
+    assert torch.equal(reference.snake(x.mT.contiguous().mT, alpha), reference.snake(x, alpha))
 
 
 def test_gradients_are_those_of_the_formula() -> None:
     x, alpha, beta = (tensor.double().requires_grad_() for tensor in inputs())
-    assert torch.autograd.gradcheck(kernels.snake, (x[:1, :, :3], alpha), atol=1e-4, rtol=1e-3, eps=1e-6)
-    assert torch.autograd.gradcheck(kernels.snake_beta, (x[:1, :, :3], alpha, beta), atol=1e-4, rtol=1e-3, eps=1e-6)
+    assert torch.autograd.gradcheck(reference.snake, (x[:1, :, :3], alpha), atol=1e-4, rtol=1e-3, eps=1e-6)
+    assert torch.autograd.gradcheck(reference.snake_beta, (x[:1, :, :3], alpha, beta), atol=1e-4, rtol=1e-3, eps=1e-6)
 
 
 def test_frequency_of_zero_is_the_identity() -> None:
     x, alpha, _ = inputs()
-    assert torch.equal(kernels.snake(x, torch.zeros_like(alpha)), x)
-    half = kernels.snake(x.half(), torch.zeros_like(alpha).half())
+    assert torch.equal(reference.snake(x, torch.zeros_like(alpha)), x)
+    half = reference.snake(x.half(), torch.zeros_like(alpha).half())
     assert not half.isnan().any()
