@@ -19,6 +19,7 @@ LAYERS = [
     ["atomic", "codes", "config", "hub", "kernels", "tensors"],
     ["nn", "checkpoint"],
     ["check", "export", "lazy", "rows"],
+    ["batches", "halves"],
     ["loading"],
     ["facts"],
     ["discrete"],

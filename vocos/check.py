@@ -95,7 +95,7 @@ def device(value: Tensor, expected: torch.device, call: str) -> None:
         )
 
 
-def length(value: Any) -> int | None:
+def length(value: Any, call: str = "decode") -> int | None:
     """A number of samples to return, or None."""
     if value is None:
         return None
@@ -104,9 +104,9 @@ def length(value: Any) -> int | None:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise InvalidInput(f"decode: expected length as a number of samples, got {value!r}") from None
+        raise InvalidInput(f"{call}: expected length as a number of samples, got {value!r}") from None
     if number < 1:
-        raise InvalidInput(f"decode: expected length of at least 1 sample, got {number}")
+        raise InvalidInput(f"{call}: expected length of at least 1 sample, got {number}")
     return number
 
 

@@ -23,6 +23,7 @@ MAX_CONFIG_BYTES = 1 << 20  # the public ones have a few kilobytes
 SHOWN = 3  # names of each kind in a message
 
 ConfigT = TypeVar("ConfigT")
+HALVES = ("encoder", "decoder")
 
 # Under these leaves a public file keeps the magnitude g and direction v of a weight-normalised `weight`.
 WEIGHT_NORM = (
@@ -135,9 +136,16 @@ def public_name(name: str, modules: Mapping[str, str]) -> str:
 
 
 def locate(
-    network: nn.Module, file: TensorFile, known: Format[ConfigT], config: ConfigT, only: str = ""
+    network: nn.Module,
+    file: TensorFile,
+    known: Format[ConfigT],
+    config: ConfigT,
+    only: str = "",
+    without: tuple[str, ...] = (),
 ) -> dict[str, tuple[str, ...]]:
     """Where a file keeps every tensor of a network: one name, or those of a magnitude and a direction.
+
+    A whole file is checked as a whole, also for a half. What is `without` may be missing only as a whole.
 
     Args:
         network: on any device; only its names and shapes matter.
@@ -145,6 +153,7 @@ def locate(
         known: the format of the file.
         config: of the network.
         only: beginning of our names of the tensors wanted; what the format lacks is left out in any case.
+        without: our paths of modules and tensors that nobody wants.
 
     Raises:
         CheckpointError: if a tensor is missing, unexpected or of another shape.
@@ -154,8 +163,16 @@ def locate(
     if known.lacks:
         wanted = [name for name in wanted if not name.startswith(known.lacks)]
     parts = {name: _stored_as(public_name(name, modules), file) for name in wanted}
+    kept = {name: stored for name, stored in parts.items() if not is_under(name, without)}
+    if not any(part in file.shapes for name in parts.keys() - kept.keys() for part in parts[name]):
+        parts = kept  # the file holds one half only
     _check_names(network, file, known, parts, known.constants(config))
-    return parts
+    return kept
+
+
+def is_under(name: str, paths: tuple[str, ...]) -> bool:
+    """Whether a tensor is one of these, or in one of these modules."""
+    return name in paths or name.startswith(tuple(f"{path}." for path in paths))
 
 
 def fill(
@@ -165,18 +182,19 @@ def fill(
     config: ConfigT,
     options: dict[str, Any],
     only: str = "",
+    without: tuple[str, ...] = (),
 ) -> None:
     """Put the tensors of a file into a network built on the meta device, weight norm folded, one tensor at a time.
 
     Args:
         network: gets the tensors in place of its own.
-        file, known, config, only: as of `locate`.
+        file, known, config, only, without: as of `locate`.
         options: keywords of `Tensor.to`, applied to each tensor.
 
     Raises:
         CheckpointError: as `locate`, before any tensor is read; or if one is damaged.
     """
-    parts = locate(network, file, known, config, only)
+    parts = locate(network, file, known, config, only, without)
     for name, expected in known.constants(config).items():
         if name in file.shapes and not torch.allclose(file.read(name).float(), expected, atol=1e-5):
             raise CheckpointError(f"{file.path}: {name} is not the constant that this codec computes")
@@ -242,6 +260,8 @@ def _check_names(
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
         if names
     ]
+    if missing and (held := file.metadata.get("part")) in HALVES:
+        problems.append(f"it holds only the {held}: get_voco(..., part={held!r}) reads it")
     if problems:
         raise CheckpointError(f"{file.path}: does not fit the config ({known.name} names): {'; '.join(problems)}")
 

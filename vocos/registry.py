@@ -85,6 +85,7 @@ def get_voco(
     token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
+    part: str | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     **options: Any,
@@ -99,6 +100,7 @@ def get_voco(
         token: of the Hub; None for the one logged in, False for none.
         cache_dir: of the Hub's client; None for the usual one.
         local_files_only: make no request.
+        part: "encoder" or "decoder" to read and hold only that half, which refuses the other direction; None for both.
         device: where the weights go when they are loaded; None for the CPU.
         dtype: floating-point type that they get; None for float32.
         **options: of the codec, such as `sample=False` of oobleck or `bandwidth=3.0` of encodec.
@@ -108,6 +110,7 @@ def get_voco(
         PluginError: if the name belongs to a plugin that cannot be used.
         TypeError: if the codec has no such option.
         InvalidInput: if an argument makes no sense.
+        UnsupportedOperation: if `part` is asked of a codec that cannot be halved.
         WeightsUnavailable, CheckpointError: if `weights` names a place on this machine that holds none.
     """
     import torch
@@ -135,6 +138,8 @@ def get_voco(
         raise InvalidInput(f"get_voco: expected device as 'cpu', 'cuda', 'cuda:1'..., got {device!r}") from error
     voco = cls(location, place, dtype, **options)
     voco.name = name
+    if part is not None:
+        voco._keep_only(part)
     return voco
 
 
