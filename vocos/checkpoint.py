@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -46,6 +46,7 @@ class Format(Generic[ConfigT]):
         has_flat_snakes: whether the parameters of a snake are `[C]`, not `[1, C, 1]`.
         lacks: beginning of our names of what comes from a companion file; "" if nothing does.
         constants: names of tensors that are computed here; they must have the values computed.
+        last_axis_norms: beginnings of our names of weights whose magnitude is along the last axis, not the first.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Format(Generic[ConfigT]):
     has_flat_snakes: bool = False
     lacks: str = ""
     constants: Callable[[ConfigT], Mapping[str, Tensor]] = lambda config: {}
+    last_axis_norms: tuple[str, ...] = ()
 
 
 _WEIGHT_LEAVES = ("weight", *(direction for _, direction in WEIGHT_NORM))
@@ -217,19 +219,20 @@ def _stored_as(name: str, file: TensorFile) -> tuple[str, ...]:
 
 
 def _fold(first: Tensor, direction: Tensor | None = None) -> Tensor:
-    """A stored tensor in float32: itself, or magnitude * direction / |direction|, the norm over all axes but the first.
+    """A stored tensor in float32: itself, or magnitude * direction / |direction|, the norm along all axes it lacks.
 
     Source: Salimans and Kingma, "Weight Normalization", arXiv 1602.07868.
     """
     if direction is None:
         return first.float()
     direction = direction.float()
-    return direction * (first.float() / direction_norm(direction))
+    return direction * (first.float() / direction_norm(direction, first.shape))
 
 
-def direction_norm(direction: Tensor) -> Tensor:
-    """Norm over all axes but the first, which are kept."""
-    return torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.ndim)), keepdim=True)
+def direction_norm(direction: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    """Norm over the axes that are 1 in a shape, by default over all but the first; all are kept."""
+    axes = range(1, direction.ndim) if shape is None else [axis for axis, size in enumerate(shape) if size == 1]
+    return torch.linalg.vector_norm(direction, dim=tuple(axes), keepdim=True)
 
 
 def _check_names(
@@ -242,7 +245,8 @@ def _check_names(
     missing, misshapen = [], []
     for name in parts:
         shape = tuple(network.get_parameter(name).shape)
-        magnitude = (shape[0], *(1 for _ in shape[1:]))
+        kept = len(shape) - 1 if name.startswith(known.last_axis_norms) else 0
+        magnitude = tuple(size if axis == kept else 1 for axis, size in enumerate(shape))
         expected = (shape,) if len(parts[name]) == 1 else (magnitude, shape)
         for part, wanted in zip(parts[name], expected, strict=True):
             if part not in file.shapes:

@@ -43,6 +43,7 @@ class BuiltIn:
 
 
 MUSICGEN = "not for commercial use (https://github.com/facebookresearch/audiocraft)"
+XCODEC = (16000, 1, 1024, 320)  # facts of all its checkpoints
 BUILT_IN = {
     "mel": BuiltIn("mel:Mel", 24000, 1, 100, 256, DEFAULT_REPOSITORY, None),
     "encodec": BuiltIn("encodec:Encodec", 24000, 1, 128, 320, DEFAULT_REPOSITORY, None),
@@ -57,6 +58,18 @@ BUILT_IN = {
     "dac_16khz": BuiltIn("dac:Dac16", 16000, 1, 1024, 320, "descript/dac_16khz", "mit"),
     "dacvae": BuiltIn("dacvae:DacVae", 48000, 2, 2048, 2048, DEFAULT_REPOSITORY, None),
     "oobleck": BuiltIn("oobleck:Oobleck", 44100, 2, 64, 2048, DEFAULT_REPOSITORY, None),
+    "xcodec": BuiltIn("xcodec:Xcodec", *XCODEC, "hf-audio/xcodec-hubert-general-balanced", None),
+    "xcodec_hubert_librispeech": BuiltIn(
+        "xcodec:XcodecHubertLibrispeech", *XCODEC, "hf-audio/xcodec-hubert-librispeech", None
+    ),
+    "xcodec_hubert_general": BuiltIn("xcodec:XcodecHubertGeneral", *XCODEC, "hf-audio/xcodec-hubert-general", None),
+    "xcodec_hubert_general_balanced": BuiltIn(
+        "xcodec:XcodecHubertGeneralBalanced", *XCODEC, "hf-audio/xcodec-hubert-general-balanced", None
+    ),
+    "xcodec_wavlm_mls": BuiltIn("xcodec:XcodecWavlmMls", *XCODEC, "hf-audio/xcodec-wavlm-mls", None),
+    "xcodec_wavlm_more_data": BuiltIn(
+        "xcodec:XcodecWavlmMoreData", *XCODEC, "hf-audio/xcodec-wavlm-more-data", "cc-by-4.0"
+    ),
     "griffinlim": BuiltIn("griffinlim:GriffinLim", 24000, 1, 100, 256, None, None),
 }
 

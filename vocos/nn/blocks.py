@@ -1,4 +1,4 @@
-"""The convolutional encoder and decoder of DAC, DACVAE and Oobleck, built from one residual unit.
+"""The convolutional encoder and decoder of DAC, DACVAE, Oobleck and X-Codec, built from one residual unit.
 
 Source: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546.
 """
@@ -30,7 +30,6 @@ class RatesConfig(Config):
 
     encoder_dim: int = 64
     encoder_rates: tuple[int, ...] = (2, 4, 8, 8)
-    latent_dim: int = 1024
     decoder_dim: int = 1536
     decoder_rates: tuple[int, ...] = (8, 8, 4, 2)
     sample_rate: int = 44100
@@ -137,13 +136,18 @@ class EncoderBlock(Layers):
 class DecoderBlock(Layers):
     """A transposed convolution, then three residual units.
 
-    Shape: `[B, inputs, L]` -> `[B, outputs, transposed_length(L, [stride])]`.
+    Args:
+        inputs, outputs, stride: of the convolution.
+        snake: makes the activation for a number of channels.
+        is_full: whether an odd stride gives all samples, not one less.
+
+    Shape: `[B, inputs, L]` -> `[B, outputs, transposed_length(L, [stride])]`, or `[B, outputs, L stride]` if full.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation, is_full: bool = False) -> None:
         super().__init__()
         self.snake = snake(inputs)
-        self.conv = transposed_conv(inputs, outputs, stride)
+        self.conv = transposed_conv(inputs, outputs, stride, output_padding=stride % 2 if is_full else 0)
         self.units = nn.Sequential(*(ResidualUnit(outputs, dilation, snake) for dilation in DILATIONS))
 
     def chain(self) -> Chain:

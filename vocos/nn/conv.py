@@ -25,12 +25,12 @@ def strided_conv(inputs: int, outputs: int, stride: int) -> nn.Conv1d:
     return nn.Conv1d(inputs, outputs, 2 * stride, stride, padding=ceil_div(stride, 2))
 
 
-def transposed_conv(inputs: int, outputs: int, stride: int) -> nn.ConvTranspose1d:
+def transposed_conv(inputs: int, outputs: int, stride: int, output_padding: int = 0) -> nn.ConvTranspose1d:
     """A transposed convolution with kernel 2s that multiplies the length by its stride; see `length.transposed_length`.
 
-    Shape: `[B, inputs, L]` -> `[B, outputs, s L - (s mod 2)]`.
+    Shape: `[B, inputs, L]` -> `[B, outputs, s L - (s mod 2) + output_padding]`.
     """
-    return nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, padding=ceil_div(stride, 2))
+    return nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, ceil_div(stride, 2), output_padding)
 
 
 def convolution(conv: nn.Conv1d) -> Convolution:
