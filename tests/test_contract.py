@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import OTHERS
+from conftest import OTHERS, XCODECS
 from torch import Tensor
 
 from vocos import Voco, get_voco, list_vocos
@@ -119,10 +119,29 @@ class TestOobleck(SmallContract):
     encode_options = {"sample": False}
 
 
+class XcodecContract(SmallContract):
+    golden = ""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        pytest.importorskip("transformers")
+        XCODECS[self.golden].write(tmp_path)
+        self.weights = tmp_path
+
+
+class TestXcodec(XcodecContract):
+    name, golden = "xcodec", "xcodec"
+
+
+class TestXcodecWithWavlm(XcodecContract):
+    name, golden = "xcodec_wavlm_mls", "xcodec-wavlm"
+
+
 def test_every_built_in_codec_is_under_contract() -> None:
-    kinds = (SmallContract, OtherContract, EncodecContract)
+    kinds = (SmallContract, OtherContract, EncodecContract, XcodecContract)
     tested = {cls.name for kind in kinds for cls in kind.__subclasses__() if cls.name} | {"griffinlim"}
-    assert tested == set(list_vocos())
+    others = {"hubert_librispeech", "hubert_general", "hubert_general_balanced", "wavlm_more_data"}  # other defaults only
+    assert tested == set(list_vocos()) - {f"xcodec_{name}" for name in others}
 
 
 def test_half_precision_is_close_for_sampling_too(weights: Path) -> None:

@@ -64,7 +64,8 @@ def test_facts_of_all() -> None:
         "dacvae": (48000, 2, 2048, 2048),
         "oobleck": (44100, 2, 64, 2048),
         "griffinlim": (24000, 1, 100, 256),
-    }
+    } | dict.fromkeys(list_vocos("xcodec*"), (16000, 1, 1024, 320))
+    assert len(list_vocos("xcodec*")) == 6
 
 
 def test_codes_of_all() -> None:

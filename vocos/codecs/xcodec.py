@@ -250,7 +250,11 @@ class Xcodec(Voco[XcodecConfig]):
             hop_length=config.hop_length,
             n_codebooks=config.n_codebooks,
             codebook_size=config.codebook_size,
+            bandwidths=config.target_bandwidths,
         )
+
+    def _books(self, bandwidth: float) -> int:
+        return self._hyperparameters.books(bandwidth)
 
     def _build(self, config: XcodecConfig) -> nn.Module:
         return XcodecNetwork(config)
