@@ -228,10 +228,11 @@ class Xcodec(Voco[XcodecConfig]):
 
     config_type = XcodecConfig
     default = source("hubert-general-balanced")
+    halves = {"encoder": ("encoder", "semantic", "encoder_semantic", "fc"), "decoder": ("fc2", "decoder")}
     formats = (
         Format(
             "transformers",
-            marker="encoder_semantic.conv",
+            marker="fc2",
             modules=transformers_names,
             unused=UNUSED,
             last_axis_norms=("semantic.model.encoder.pos_conv_embed.conv.",),

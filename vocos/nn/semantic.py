@@ -166,7 +166,7 @@ def assembled(config: SemanticConfig, weights: nn.Module) -> nn.Module:
     sizes = {name: value for name, value in config.as_dict().items() if name != "semantic_model"}
     fixed = {**FIXED, **FIXED_OF[config.semantic_model]}
     no_masks = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}  # nor a weight for them
-    with torch.inference_mode(False), torch.device("meta"):
+    with torch.device("meta"):
         model: nn.Module = model_class(config_class(**sizes, **fixed, **no_masks)).requires_grad_(False).eval()
         parametrize.remove_parametrizations(model.get_submodule("encoder.pos_conv_embed.conv"), "weight")
         model.load_state_dict(weights.state_dict(keep_vars=True), assign=True)
