@@ -133,7 +133,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @functools.cache
     def written(key: str) -> Path:
         place = tmp_path_factory.mktemp(key)
-        (STAND_INS | OTHERS | ENCODECS)[key].write(place)
+        (STAND_INS | OTHERS | ENCODECS | XCODECS)[key].write(place)
         return place
 
     return written

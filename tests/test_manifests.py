@@ -118,4 +118,4 @@ def test_built_in_config_of_xcodec_is_the_published_one(name: str) -> None:
     with torch.device("meta"):
         network = voco._build(voco.config_type())
     sizes = {part: sum(p.numel() for p in module.parameters()) for part, module in network.named_children()}
-    assert sizes["fc2"] + sizes["decoder"] + sizes["codebooks"] == 28_852_033  # 115 MB of 710, enough to decode codes
+    assert sizes["fc2"] + sizes["decoder"] + sizes["quantizer"] == 28_852_033  # 115 MB of 710, enough to decode codes

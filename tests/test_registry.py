@@ -84,7 +84,7 @@ def test_codes_of_all() -> None:
         "dac_44khz": (9, 1024, 9 * 10 * 44100 / 512, []),
         "dac_24khz": (32, 1024, 24000, []),
         "dac_16khz": (12, 1024, 6000, []),
-    }
+    } | dict.fromkeys(list_vocos("xcodec*"), (8, 1024, 4000, [1, 2, 3, 4, 8]))
 
 
 def test_list_filters_by_pattern() -> None:

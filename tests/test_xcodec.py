@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,9 @@ LISTENING = {"semantic_mean", "latents"}  # arrays that come out of the semantic
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(folder: Callable[[str], Path]) -> dict[str, Path]:
     """Folders of the stand-in weights."""
-    found = {key: tmp_path_factory.mktemp(key) for key in XCODECS}
-    for key, folder in found.items():
-        XCODECS[key].write(folder)
-    return found
+    return {key: folder(key) for key in XCODECS}
 
 
 @pytest.fixture(scope="module")

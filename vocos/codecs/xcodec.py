@@ -26,7 +26,7 @@ from vocos.nn.blocks import Decoder, DecoderBlock, Encoder, RatesConfig
 from vocos.nn.conv import pad_to_multiple, same_conv
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import hub_names
-from vocos.nn.quantize import euclidean_codes, euclidean_features
+from vocos.nn.quantize import EuclideanRVQ
 from vocos.nn.semantic import HOP_LENGTH, SemanticConfig, SemanticFeatures, semantic_shapes, transformers_classes
 from vocos.voco import Facts, Voco
 
@@ -116,19 +116,9 @@ def transformers_names(config: XcodecConfig) -> dict[str, str]:
     acoustic = hub_names(len(config.encoder_rates), len(config.decoder_rates))
     names = {ours: f"acoustic_{theirs}" for ours, theirs in acoustic.items()}
     names |= {f"semantic.model.{name}": f"semantic_model.{name}" for name in semantic_shapes(config)}
-    return names | {f"codebooks.{k}": f"quantizer.quantizers.{k}.codebook.embed" for k in range(config.n_codebooks)}
-
-
-UNUSED = (
-    "semantic_model.masked_spec_embed",
-    "decoder_semantic.",
-    "fc1.",
-    *(
-        f"quantizer.quantizers.{k}.codebook.{leaf}"
-        for k in range(LIMITS["n_codebooks"])
-        for leaf in ("embed_avg", "cluster_size", "inited")
-    ),
-)  # in training
+    return names | {
+        f"quantizer.books.{k}": f"quantizer.quantizers.{k}.codebook.embed" for k in range(config.n_codebooks)
+    }
 
 
 class SemanticUnit(nn.Module):
@@ -177,7 +167,7 @@ class SemanticEncoder(nn.Module):
 
 
 class XcodecNetwork(nn.Module):
-    """Encoder with two branches, `[B, 1, 320 L]` -> `[B, D, L]`, codebooks, and decoder, the way back."""
+    """Encoder with two branches, `[B, 1, 320 L]` -> `[B, D, L]`, quantiser, and decoder, the way back."""
 
     def __init__(self, config: XcodecConfig) -> None:
         super().__init__()
@@ -185,9 +175,7 @@ class XcodecNetwork(nn.Module):
         self.semantic = SemanticFeatures(config)
         self.encoder_semantic = SemanticEncoder(config.hidden_size)
         self.fc = nn.Linear(config.latent_dim, config.latent_dim)
-        self.codebooks = nn.ParameterList(
-            torch.empty(config.codebook_size, config.latent_dim) for _ in range(config.n_codebooks)
-        )
+        self.quantizer = EuclideanRVQ(config.n_codebooks, config.codebook_size, config.latent_dim)
         self.fc2 = nn.Linear(config.latent_dim, config.acoustic_dim)
         self.decoder = Decoder(
             config.acoustic_dim,
@@ -234,7 +222,8 @@ class Xcodec(Voco[XcodecConfig]):
             "transformers",
             marker="fc2",
             modules=transformers_names,
-            unused=UNUSED,
+            unused=("semantic_model.masked_spec_embed", "decoder_semantic.", "fc1."),  # in training, as are the next
+            unused_endings=(".codebook.embed_avg", ".codebook.cluster_size", ".codebook.inited"),
             last_axis_norms=("semantic.model.encoder.pos_conv_embed.conv.",),
         ),
     )
@@ -273,10 +262,10 @@ class Xcodec(Voco[XcodecConfig]):
         return frames * self.hop_length
 
     def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        return euclidean_codes(latents, self.network.codebooks[:n_codebooks])
+        return self.network.quantizer.encode(latents, n_codebooks)
 
     def _dequantize(self, codes: Tensor) -> Tensor:
-        return euclidean_features(codes, self.network.codebooks)
+        return self.network.quantizer.decode(codes)
 
     def _to_latents(self, encode: Any, audio: Tensor) -> Tensor:
         transformers_classes(self._hyperparameters.semantic_model)  # without it, say so before anything is loaded
