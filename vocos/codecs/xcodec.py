@@ -9,7 +9,6 @@ known of the others. HuBERT or WavLM is inside; what it computes comes from the 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from vocos.checkpoint import Format
 from vocos.config import LIMITS, expect, section
 from vocos.hub import Source
-from vocos.nn.blocks import Decoder, DecoderBlock, Encoder, RatesConfig
+from vocos.nn.blocks import Decoder, Encoder, FullDecoderBlock, RatesConfig
 from vocos.nn.conv import pad_to_multiple, same_conv
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import hub_names
@@ -182,7 +181,7 @@ class XcodecNetwork(nn.Module):
             config.decoder_widths,
             config.decoder_rates,
             1,
-            block=functools.partial(DecoderBlock, is_full=True),
+            block=FullDecoderBlock,
         )
 
     def encode(self, audio: Tensor) -> Tensor:

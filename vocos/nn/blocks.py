@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -136,22 +136,28 @@ class EncoderBlock(Layers):
 class DecoderBlock(Layers):
     """A transposed convolution, then three residual units.
 
-    Args:
-        inputs, outputs, stride: of the convolution.
-        snake: makes the activation for a number of channels.
-        is_full: whether an odd stride gives all samples, not one less.
-
-    Shape: `[B, inputs, L]` -> `[B, outputs, transposed_length(L, [stride])]`, or `[B, outputs, L stride]` if full.
+    Shape: `[B, inputs, L]` -> `[B, outputs, transposed_length(L, [stride])]`.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation, is_full: bool = False) -> None:
+    is_full: ClassVar[bool] = False
+
+    def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation) -> None:
         super().__init__()
         self.snake = snake(inputs)
-        self.conv = transposed_conv(inputs, outputs, stride, output_padding=stride % 2 if is_full else 0)
+        self.conv = transposed_conv(inputs, outputs, stride, output_padding=stride % 2 if self.is_full else 0)
         self.units = nn.Sequential(*(ResidualUnit(outputs, dilation, snake) for dilation in DILATIONS))
 
     def chain(self) -> Chain:
         return (*self.snake.chain(), transposed(self.conv), *_joined(self.units))
+
+
+class FullDecoderBlock(DecoderBlock):
+    """The same, with no sample missing where the stride is odd.
+
+    Shape: `[B, inputs, L]` -> `[B, outputs, stride L]`.
+    """
+
+    is_full = True
 
 
 def _joined(modules: Iterable[Any]) -> Chain:

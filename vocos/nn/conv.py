@@ -42,7 +42,7 @@ def convolution(conv: nn.Conv1d) -> Convolution:
 
 def transposed(conv: nn.ConvTranspose1d) -> Transposed:
     """What a transposed convolution of kernel 2s computes, as a step of a chain."""
-    return Transposed(conv.weight, conv.bias, conv.stride[0], int(conv.padding[0]))
+    return Transposed(conv.weight, conv.bias, conv.stride[0], int(conv.padding[0]), conv.output_padding[0])
 
 
 def pad_to_multiple(audio: Tensor, multiple: int) -> Tensor:
