@@ -106,6 +106,11 @@ ENCODECS = {
     )
     for rate, digest in ((24, "d7cc33bc"), (48, "7e698e3e"))
 }
+# X-Codec, with both kinds of semantic model; its goldens are described in another way than the rest
+XCODECS = {
+    "xcodec": StandIn("xcodec", "xcodec-small", "config.json", "model.safetensors"),
+    "xcodec-wavlm": StandIn("xcodec_wavlm_mls", "xcodec-small-wavlm", "config.json", "model.safetensors"),
+}
 
 
 @functools.cache
@@ -131,7 +136,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @functools.cache
     def written(key: str) -> Path:
         place = tmp_path_factory.mktemp(key)
-        (STAND_INS | OTHERS | ENCODECS)[key].write(place)
+        (STAND_INS | OTHERS | ENCODECS | XCODECS)[key].write(place)
         return place
 
     return written

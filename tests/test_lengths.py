@@ -132,7 +132,7 @@ def test_lengths_grow_with_their_argument(n: int, m: int, strides: tuple[int, ..
 @given(n=LENGTHS)
 def test_lengths_are_exact_beyond_float32(n: int) -> None:
     """A float32 holds integers up to 2^24 only; none of the arithmetic may pass through one."""
-    for name in ("dac", "dac_44khz", "dacvae", "encodec", "encodec_24khz", "encodec_32khz", "oobleck"):
+    for name in ("dac", "dac_44khz", "dacvae", "encodec", "encodec_24khz", "encodec_32khz", "oobleck", "xcodec"):
         voco = get_voco(name)
         hop = voco.hop_length
         assert voco.encode_length(n) == -(-n // hop)

@@ -50,7 +50,8 @@ def test_errors_named_in_the_readme_are_public() -> None:
 
 def test_layouts_named_in_the_readme_are_those_that_are_read() -> None:
     section = README.split("## Weights")[1].split("\n## ")[0]
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE))
+    found = re.findall(r"^\| (`\w+`.*) \| (.*) \|$", section, re.MULTILINE)
+    rows = {name: layouts for names, layouts in found for name in re.findall(r"`(\w+)`", names)}
     for name, layouts in rows.items():
         for target in type(vocos.get_voco(name)).targets:
             assert target.name in layouts, (name, target.name)

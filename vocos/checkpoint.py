@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,6 +23,7 @@ MAX_CONFIG_BYTES = 1 << 20  # the public ones have a few kilobytes
 SHOWN = 3  # names of each kind in a message
 
 ConfigT = TypeVar("ConfigT")
+HALVES = ("encoder", "decoder")
 
 # Under these leaves a public file keeps the magnitude g and direction v of a weight-normalised `weight`.
 WEIGHT_NORM = (
@@ -45,6 +46,7 @@ class Format(Generic[ConfigT]):
         has_flat_snakes: whether the parameters of a snake are `[C]`, not `[1, C, 1]`.
         lacks: beginning of our names of what comes from a companion file; "" if nothing does.
         constants: names of tensors that are computed here; they must have the values computed.
+        last_axis_norms: beginnings of our names of weights whose magnitude is along the last axis, not the first.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Format(Generic[ConfigT]):
     has_flat_snakes: bool = False
     lacks: str = ""
     constants: Callable[[ConfigT], Mapping[str, Tensor]] = lambda config: {}
+    last_axis_norms: tuple[str, ...] = ()
 
 
 _WEIGHT_LEAVES = ("weight", *(direction for _, direction in WEIGHT_NORM))
@@ -135,9 +138,16 @@ def public_name(name: str, modules: Mapping[str, str]) -> str:
 
 
 def locate(
-    network: nn.Module, file: TensorFile, known: Format[ConfigT], config: ConfigT, only: str = ""
+    network: nn.Module,
+    file: TensorFile,
+    known: Format[ConfigT],
+    config: ConfigT,
+    only: str = "",
+    without: tuple[str, ...] = (),
 ) -> dict[str, tuple[str, ...]]:
     """Where a file keeps every tensor of a network: one name, or those of a magnitude and a direction.
+
+    A whole file is checked as a whole, also for a half. What is `without` may be missing only as a whole.
 
     Args:
         network: on any device; only its names and shapes matter.
@@ -145,6 +155,7 @@ def locate(
         known: the format of the file.
         config: of the network.
         only: beginning of our names of the tensors wanted; what the format lacks is left out in any case.
+        without: our paths of modules and tensors that nobody wants.
 
     Raises:
         CheckpointError: if a tensor is missing, unexpected or of another shape.
@@ -154,8 +165,16 @@ def locate(
     if known.lacks:
         wanted = [name for name in wanted if not name.startswith(known.lacks)]
     parts = {name: _stored_as(public_name(name, modules), file) for name in wanted}
+    kept = {name: stored for name, stored in parts.items() if not is_under(name, without)}
+    if not any(part in file.shapes for name in parts.keys() - kept.keys() for part in parts[name]):
+        parts = kept  # the file holds one half only
     _check_names(network, file, known, parts, known.constants(config))
-    return parts
+    return kept
+
+
+def is_under(name: str, paths: tuple[str, ...]) -> bool:
+    """Whether a tensor is one of these, or in one of these modules."""
+    return name in paths or name.startswith(tuple(f"{path}." for path in paths))
 
 
 def fill(
@@ -165,18 +184,19 @@ def fill(
     config: ConfigT,
     options: dict[str, Any],
     only: str = "",
+    without: tuple[str, ...] = (),
 ) -> None:
     """Put the tensors of a file into a network built on the meta device, weight norm folded, one tensor at a time.
 
     Args:
         network: gets the tensors in place of its own.
-        file, known, config, only: as of `locate`.
+        file, known, config, only, without: as of `locate`.
         options: keywords of `Tensor.to`, applied to each tensor.
 
     Raises:
         CheckpointError: as `locate`, before any tensor is read; or if one is damaged.
     """
-    parts = locate(network, file, known, config, only)
+    parts = locate(network, file, known, config, only, without)
     for name, expected in known.constants(config).items():
         if name in file.shapes and not torch.allclose(file.read(name).float(), expected, atol=1e-5):
             raise CheckpointError(f"{file.path}: {name} is not the constant that this codec computes")
@@ -199,19 +219,20 @@ def _stored_as(name: str, file: TensorFile) -> tuple[str, ...]:
 
 
 def _fold(first: Tensor, direction: Tensor | None = None) -> Tensor:
-    """A stored tensor in float32: itself, or magnitude * direction / |direction|, the norm over all axes but the first.
+    """A stored tensor in float32: itself, or magnitude * direction / |direction|, the norm along all axes it lacks.
 
     Source: Salimans and Kingma, "Weight Normalization", arXiv 1602.07868.
     """
     if direction is None:
         return first.float()
     direction = direction.float()
-    return direction * (first.float() / direction_norm(direction))
+    return direction * (first.float() / direction_norm(direction, first.shape))
 
 
-def direction_norm(direction: Tensor) -> Tensor:
-    """Norm over all axes but the first, which are kept."""
-    return torch.linalg.vector_norm(direction, dim=tuple(range(1, direction.ndim)), keepdim=True)
+def direction_norm(direction: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    """Norm over the axes that are 1 in a shape, by default over all but the first; all are kept."""
+    axes = range(1, direction.ndim) if shape is None else [axis for axis, size in enumerate(shape) if size == 1]
+    return torch.linalg.vector_norm(direction, dim=tuple(axes), keepdim=True)
 
 
 def _check_names(
@@ -224,7 +245,8 @@ def _check_names(
     missing, misshapen = [], []
     for name in parts:
         shape = tuple(network.get_parameter(name).shape)
-        magnitude = (shape[0], *(1 for _ in shape[1:]))
+        kept = len(shape) - 1 if name.startswith(known.last_axis_norms) else 0
+        magnitude = tuple(size if axis == kept else 1 for axis, size in enumerate(shape))
         expected = (shape,) if len(parts[name]) == 1 else (magnitude, shape)
         for part, wanted in zip(parts[name], expected, strict=True):
             if part not in file.shapes:
@@ -242,6 +264,8 @@ def _check_names(
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
         if names
     ]
+    if missing and (held := file.metadata.get("part")) in HALVES:
+        problems.append(f"it holds only the {held}: get_voco(..., part={held!r}) reads it")
     if problems:
         raise CheckpointError(f"{file.path}: does not fit the config ({known.name} names): {'; '.join(problems)}")
 

@@ -18,7 +18,8 @@ MAX_WINDOW = 1 << 15  # samples of a Fourier transform
 MAX_DEPTH = 16  # of layers between two changes of rate
 MAX_ITEMS = 32  # of a list
 MAX_TEXT = 80  # characters of a string, and of a value in a message
-LIMITS = {"n_fft": MAX_WINDOW, "n_mels": MAX_BANDS} | dict.fromkeys(("num_layers", "n_codebooks", "nbits"), MAX_COUNT)
+LIMITS = {"n_fft": MAX_WINDOW, "n_mels": MAX_BANDS}
+LIMITS |= dict.fromkeys(("num_layers", "num_hidden_layers", "n_codebooks", "nbits"), MAX_COUNT)
 LIMITS |= dict.fromkeys(("num_residual_layers", "num_lstm_layers"), MAX_DEPTH)
 
 

@@ -60,6 +60,7 @@ class Discrete(Described[ConfigT]):
             InvalidInput: before anything is loaded.
             UnsupportedOperation: if the codec has no codes.
         """
+        self._require("encoder", "encode_codes")
         count = self._book_count("encode_codes", n_codebooks, bandwidth)
         return self._packed(self.encode(audio), count)
 
@@ -77,6 +78,7 @@ class Discrete(Described[ConfigT]):
             InvalidInput: before anything is loaded.
             UnsupportedOperation: if the codec has no codes.
         """
+        self._require("decoder", "decode_codes")
         self._check_codes(codes, "decode_codes")
         check.length(length)
         return self.decode(self.codes_to_latents(codes), length)

@@ -14,15 +14,15 @@ from torch import nn
 from vocos import checkpoint, export, hub
 from vocos.config import Config
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
+from vocos.halves import HalvableModule
 from vocos.hub import Location, Source
-from vocos.lazy import LazyModule
 from vocos.tensors import TensorFile, open_tensors
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 OWN_LAYOUT = ("config.json", "model.safetensors")  # what `save` writes
 
 
-class PretrainedModule(LazyModule, Generic[ConfigT]):
+class PretrainedModule(HalvableModule, Generic[ConfigT]):
     """A lazy module whose network is made from a config and filled from a checkpoint.
 
     The config of the default checkpoint is built in. That of a folder or file is read at once, that of a Hub repository
@@ -34,13 +34,13 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         dtype: what they become when they are loaded, None for float32.
 
     Attributes:
-        name: for messages.
         config_type: dataclass of the hyperparameters; its defaults describe the default checkpoint.
         default: the default checkpoint; None for a codec that has no weights.
         layouts: names of the files of config and weights, besides what `save` writes.
         formats: of the checkpoints that can be read, besides what `save` writes.
         targets: layouts that `export` writes, besides our own.
         known: other public checkpoints, for what is known of their licences.
+        halves, weightless: see `HalvableModule`.
     """
 
     config_type: ClassVar[type[Config]]
@@ -125,7 +125,8 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json`, which `get_voco(name, weights=folder)` reads back.
 
-        Each file replaces an older one of its name only when it is complete.
+        Those of a half hold that half, and are read back with the same `part=`. Each file replaces an older one of its
+        name only when it is complete.
         """
         self.export(folder, "vocos")
 
@@ -137,16 +138,21 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
 
         Raises:
             InvalidInput: if the codec has no such layout, or it cannot hold these weights.
-            UnsupportedOperation: if the codec has no weights.
+            UnsupportedOperation: if the codec has no weights, or only half of them for a layout that is not ours.
         """
         if self.default is None:
             raise UnsupportedOperation(f"{self.name} has no weights to write")
         layouts = {known.name: known for known in self.targets}
         if target != "vocos" and target not in layouts:
             raise InvalidInput(f"{self.name}: no layout {target!r}; there are {', '.join(['vocos', *layouts])}")
+        if target != "vocos" and self.part:
+            raise UnsupportedOperation(
+                f"{self.name}: only the {self.part} is there, and {target!r} holds both halves; leave part= out of "
+                'get_voco, or write "vocos"'
+            )
         state, config = self.network.state_dict(), self._hyperparameters
         if target == "vocos":
-            known = {"voco": self.name, "license": self.license, "source": self.source}
+            known = {"voco": self.name, "license": self.license, "source": self.source, "part": self.part}
             return checkpoint.save(Path(folder), state, self.config, {k: v for k, v in known.items() if v})
         if problem := layouts[target].problem(config):
             raise InvalidInput(f"{self.name}: {target!r} cannot hold these weights: {problem}")
@@ -158,12 +164,12 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         Returns:
             Their paths: of the config, if it has a file, of the weights, and of what completes them.
         """
-        if self.default is None:
+        if self.default is None or self._part in self.weightless:
             return []
         config = hub.find_config(self._location, self._all_layouts)
         weights = hub.find_weights(self._location, self._all_layouts, config)
         known, _ = checkpoint.recognise(open_tensors(weights), self.formats, self.name)
-        companions = [self._companion()[1].path] if known.lacks else []
+        companions = [self._companion()[1].path] if self._needs_companion(known) else []
         return [*([config] if config else []), weights, *companions]
 
     # Loading
@@ -217,8 +223,11 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
     def _all_layouts(self) -> hub.Layouts:
         return (*self.layouts, OWN_LAYOUT)
 
+    def _needs_companion(self, known: checkpoint.Format[Any]) -> bool:
+        return bool(known.lacks) and not checkpoint.is_under(known.lacks, self._left_out)
+
     def _empty_network(self, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
-        return self._empty(self._fitted(self._hyperparameters, shapes), self.source)
+        return self._halved(self._empty(self._fitted(self._hyperparameters, shapes), self.source))
 
     def _empty(self, config: ConfigT, source: object) -> nn.Module:
         try:
@@ -233,20 +242,22 @@ class PretrainedModule(LazyModule, Generic[ConfigT]):
         device = self._device or torch.device("cpu")
         if self.default is None:
             with torch.device("cpu"):
-                return self._build(self._hyperparameters).to(device, self._dtype)
+                return self._halved(self._build(self._hyperparameters)).to(device, self._dtype)
+        if self._part in self.weightless:
+            return self._empty_network({}).to(device)
         config = self._read_config() if self._is_built_in else self._hyperparameters
         path = hub.find_weights(self._location, self._all_layouts, self._config_file)
         self._commit = hub.commit_of(self._location, path)
         known, file = checkpoint.recognise(open_tensors(path), self.formats, self.name)
-        companion = self._companion() if known.lacks else None
+        companion = self._companion() if self._needs_companion(known) else None
         config = self._fitted(config, {**file.shapes, **(companion[1].shapes if companion else {})})
         network = self._empty(config, path)
         options = {"device": device, "dtype": self._dtype or torch.float32}
-        checkpoint.fill(network, file, known, config, options)
+        checkpoint.fill(network, file, known, config, options, without=self._left_out)
         if companion:
             checkpoint.fill(network, companion[1], companion[0], config, options, only=known.lacks)
         self._adopt(config)
-        return network.to(device)  # the constants; the weights are there already
+        return self._halved(network).to(device)  # the constants; the weights are there already
 
     def _adopt(self, config: ConfigT) -> None:
         """Follow the config that came with the weights, and say so if it is not the one built in."""

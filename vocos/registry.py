@@ -43,6 +43,7 @@ class BuiltIn:
 
 
 MUSICGEN = "not for commercial use (https://github.com/facebookresearch/audiocraft)"
+XCODEC = (16000, 1, 1024, 320)  # facts of all its checkpoints
 BUILT_IN = {
     "mel": BuiltIn("mel:Mel", 24000, 1, 100, 256, DEFAULT_REPOSITORY, None),
     "encodec": BuiltIn("encodec:Encodec", 24000, 1, 128, 320, DEFAULT_REPOSITORY, None),
@@ -57,6 +58,18 @@ BUILT_IN = {
     "dac_16khz": BuiltIn("dac:Dac16", 16000, 1, 1024, 320, "descript/dac_16khz", "mit"),
     "dacvae": BuiltIn("dacvae:DacVae", 48000, 2, 2048, 2048, DEFAULT_REPOSITORY, None),
     "oobleck": BuiltIn("oobleck:Oobleck", 44100, 2, 64, 2048, DEFAULT_REPOSITORY, None),
+    "xcodec": BuiltIn("xcodec:Xcodec", *XCODEC, "hf-audio/xcodec-hubert-general-balanced", None),
+    "xcodec_hubert_librispeech": BuiltIn(
+        "xcodec:XcodecHubertLibrispeech", *XCODEC, "hf-audio/xcodec-hubert-librispeech", None
+    ),
+    "xcodec_hubert_general": BuiltIn("xcodec:XcodecHubertGeneral", *XCODEC, "hf-audio/xcodec-hubert-general", None),
+    "xcodec_hubert_general_balanced": BuiltIn(
+        "xcodec:XcodecHubertGeneralBalanced", *XCODEC, "hf-audio/xcodec-hubert-general-balanced", None
+    ),
+    "xcodec_wavlm_mls": BuiltIn("xcodec:XcodecWavlmMls", *XCODEC, "hf-audio/xcodec-wavlm-mls", None),
+    "xcodec_wavlm_more_data": BuiltIn(
+        "xcodec:XcodecWavlmMoreData", *XCODEC, "hf-audio/xcodec-wavlm-more-data", "cc-by-4.0"
+    ),
     "griffinlim": BuiltIn("griffinlim:GriffinLim", 24000, 1, 100, 256, None, None),
 }
 
@@ -85,6 +98,7 @@ def get_voco(
     token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
+    part: str | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     **options: Any,
@@ -99,6 +113,7 @@ def get_voco(
         token: of the Hub; None for the one logged in, False for none.
         cache_dir: of the Hub's client; None for the usual one.
         local_files_only: make no request.
+        part: "encoder" or "decoder" to read and hold only that half, which refuses the other direction; None for both.
         device: where the weights go when they are loaded; None for the CPU.
         dtype: floating-point type that they get; None for float32.
         **options: of the codec, such as `sample=False` of oobleck or `bandwidth=3.0` of encodec.
@@ -108,6 +123,7 @@ def get_voco(
         PluginError: if the name belongs to a plugin that cannot be used.
         TypeError: if the codec has no such option.
         InvalidInput: if an argument makes no sense.
+        UnsupportedOperation: if `part` is asked of a codec that cannot be halved.
         WeightsUnavailable, CheckpointError: if `weights` names a place on this machine that holds none.
     """
     import torch
@@ -135,6 +151,8 @@ def get_voco(
         raise InvalidInput(f"get_voco: expected device as 'cpu', 'cuda', 'cuda:1'..., got {device!r}") from error
     voco = cls(location, place, dtype, **options)
     voco.name = name
+    if part is not None:
+        voco._keep_only(part)
     return voco
 
 

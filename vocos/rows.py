@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -13,6 +13,17 @@ def prefixes(mask: Tensor, convert: Callable[[Tensor], Tensor], width: int) -> T
     lengths = mask.sum(dim=1)
     converted = torch.where(lengths > 0, convert(lengths), 0)  # a row of nothing stays nothing
     return torch.arange(width, device=mask.device) < converted[:, None]
+
+
+def groups(lengths: list[int], most: int | None = None) -> Iterator[list[int]]:
+    """Positions of the rows of each length but 0, as many together as add up to `most`, or one if it is longer."""
+    same: dict[int, list[int]] = {}
+    for row, length in enumerate(lengths):
+        same.setdefault(length, []).append(row)
+    for length in sorted(same.keys() - {0}):
+        rows = same[length]
+        size = max(1, most // length) if most else len(rows)
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: list[int], width: int, channels: int) -> Tensor:
@@ -29,9 +40,8 @@ def by_length(function: Callable[[Tensor], Tensor], x: Tensor, lengths: list[int
         `[B, width, channels]`, zeros beyond the end of each row.
     """
     result: Tensor | None = None
-    for length in sorted(set(lengths) - {0}):
-        rows = [row for row, its in enumerate(lengths) if its == length]
-        part = function(x[rows, :length])[:, :width]
+    for rows in groups(lengths):
+        part = function(x[rows, : lengths[rows[0]]])[:, :width]
         if result is None:
             result = part.new_zeros(x.shape[0], width, channels)
         result[rows, : part.shape[1]] = part

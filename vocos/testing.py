@@ -20,6 +20,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vocos.checkpoint import HALVES
 from vocos.codes_contract import CodesContract
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.voco import Voco
@@ -192,6 +193,54 @@ class VocoContract(CodesContract):
             self.assert_close(self.comparable(real), self.comparable(alone))
             heard = voco.decode(real)
             self.assert_close(sound[row : row + 1, : heard.shape[1]], heard)
+
+    def test_list_of_clips_equals_the_clips_alone(self, voco: Voco[Any]) -> None:
+        short, some = voco.minimum_samples, self.some_samples(voco)
+        lengths = [some, short + 1, some + 1, some, short]
+        clips = [self.audio(voco, length)[0] for length in lengths]
+        latents = voco.encode_batch(clips, **self.encode_options)
+        sounds, cut = voco.decode_batch(latents), voco.decode_batch(latents, lengths)
+        arrays = voco.encode_batch([clip.numpy() for clip in clips], **self.encode_options)
+        for k, clip in enumerate(clips):
+            alone = self.encoded(voco, clip[None])
+            self.assert_close(self.comparable(latents[k][None]), self.comparable(alone))
+            assert torch.equal(arrays[k], latents[k])
+            self.assert_close(sounds[k][None], voco.decode(latents[k][None]))
+            self.assert_close(cut[k][None], voco.decode(latents[k][None], length=lengths[k]))
+        assert voco.encode_batch([]) == voco.decode_batch([]) == voco.decode_batch([], []) == []
+
+    # Halves
+
+    def test_halves_do_one_direction_each_with_their_own_weights(self, voco: Voco[Any]) -> None:
+        audio, latents = self.audio(voco, self.some_samples(voco)), self.latents(voco, voco.minimum_frames + 3)
+        calls: dict[str, dict[str, Any]] = {
+            "encoder": {"encode": audio, "encode_batch": [audio[0]]},
+            "decoder": {"decode": latents, "decode_batch": [latents[0]]},
+        }
+        if voco.n_codebooks is not None:
+            calls["encoder"] |= {"encode_codes": audio, "latents_to_codes": latents}
+            calls["decoder"] |= {"decode_codes": voco.latents_to_codes(latents)}
+        whole = voco.state_dict()
+        found: set[str] = set()
+        for part, other in (HALVES, HALVES[::-1]):
+            half = self.make()
+            if half.halves is None:
+                with pytest.raises(UnsupportedOperation, match="does not say which weights"):
+                    half._keep_only(part)
+                return
+            half._keep_only(part)
+            for call in calls[other].keys() - {"latents_to_codes"}:
+                with pytest.raises(UnsupportedOperation, match=f"^{call}: this needs the {other}"):
+                    getattr(half, call)(calls[other][call])
+            assert not half.is_loaded
+            for call, argument in calls[part].items():
+                options = self.encode_options if call in ("encode", "encode_batch") else {}
+                given, wanted = (getattr(codec, call)(argument, **options) for codec in (half, voco))
+                assert self.same(*(found[0] if isinstance(found, list) else found for found in (given, wanted)))
+            assert all(torch.equal(tensor, whole[name]) for name, tensor in half.state_dict().items())
+            assert (not half.state_dict()) == (not whole or part in half.weightless)
+            found |= half.state_dict().keys()
+        assert found == whole.keys()
 
     # Numbers
 

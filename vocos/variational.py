@@ -6,8 +6,10 @@ from functools import partial
 from typing import ClassVar
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
+from vocos import batches
 from vocos.errors import InvalidInput
 from vocos.hub import Location
 from vocos.loading import ConfigT
@@ -70,6 +72,24 @@ class VariationalVoco(Voco[ConfigT]):
         """
         drawn = self.sample if sample is None else sample
         return self._encode_with(partial(self._latents, sample=drawn, generator=generator), audio, mask)
+
+    def encode_batch(
+        self, clips: batches.Clips, *, sample: bool | None = None, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Latents of clips, as `Voco.encode_batch`; `sample` and `generator` as of `encode`.
+
+        The noise is drawn for one clip after the other in the order of the list, so that a seed gives what encoding
+        them one by one gives.
+        """
+        if not (self.sample if sample is None else sample):
+            return batches.encode(self, clips, lambda audio, rows: self.encode(audio, sample=False))
+
+        def posterior(audio: Tensor, rows: list[int]) -> Tensor:
+            return torch.stack(self._posterior(rearrange(audio, "b n c -> b c n")), dim=1)
+
+        heads = batches.encode(self, clips, posterior)
+        drawn = [gaussian.draw(mean[None], scale[None], generator) for mean, scale in heads]
+        return [rearrange(latents, "1 d l -> l d").to(self.dtype) for latents in drawn]
 
     def _latents(self, audio: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
         mean, scale = self._posterior(audio)

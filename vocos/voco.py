@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from vocos import check, rows
+from vocos import batches, check, rows
 from vocos.discrete import Discrete
 from vocos.facts import Facts
 from vocos.loading import ConfigT
@@ -61,7 +61,8 @@ class Voco(Discrete[ConfigT]):
                 f"sampling_rate={self.sampling_rate}, channel={self.channel}, latent_dim={self.latent_dim}, "
                 f"hop_length={self.hop_length}, "
             )
-        return f"{type(self).__name__}({self.name!r}, {facts}source={self.source!r}, is_loaded={self.is_loaded})"
+        part = f"part={self.part!r}, " if self.part else ""
+        return f"{type(self).__name__}({self.name!r}, {facts}source={self.source!r}, {part}is_loaded={self.is_loaded})"
 
     # Sound and latents
 
@@ -101,8 +102,37 @@ class Voco(Discrete[ConfigT]):
         """
         return self._decode_with(self._decode, latents, length, mask)
 
+    def encode_batch(self, clips: batches.Clips) -> list[Tensor]:
+        """Latents of clips of any lengths, `[samples, channel]` each, tensors or arrays.
+
+        Clips of one length run together, at most `batches.MAX_SAMPLES` samples at a time.
+
+        Returns:
+            `[frames, latent_dim]` each: what `encode` gives of the clip alone.
+
+        Raises:
+            InvalidInput: naming the item, before anything is loaded.
+        """
+        return batches.encode(self, clips, lambda audio, rows: self.encode(audio))
+
+    def decode_batch(self, latents: batches.Clips, lengths: batches.Lengths = None) -> list[Tensor]:
+        """Sound of latents of any lengths, `[frames, latent_dim]` each, tensors or arrays.
+
+        Args:
+            latents: as `encode_batch` gives them; they run together as clips do there.
+            lengths: samples to return of each, None for `decode_length(frames)`.
+
+        Returns:
+            `[samples, channel]` each: what `decode` gives of the latents alone.
+
+        Raises:
+            InvalidInput: naming the item, before anything is loaded.
+        """
+        return batches.decode(self, latents, lengths, lambda latents, length, rows: self.decode(latents, length))
+
     def _encode_with(self, encode: Callable[[Tensor], Tensor], audio: Tensor, mask: Tensor | None) -> Tensor:
         """`encode` with another function in the place of `_encode`."""
+        self._require("encoder", "encode")
         check.audio(audio, self.channel, self.minimum_samples)
         if mask is None:
             return self._to_latents(encode, audio)
@@ -118,6 +148,7 @@ class Voco(Discrete[ConfigT]):
         self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int | None, mask: Tensor | None
     ) -> Tensor:
         """`decode` with another function in the place of `_decode`."""
+        self._require("decoder", "decode")
         check.latents(latents, self.latent_dim, self.minimum_frames)
         wanted = check.length(length)
         size = self._samples(latents.shape[1]) if wanted is None else wanted

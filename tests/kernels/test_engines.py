@@ -41,9 +41,9 @@ def down(channels: int, stride: int) -> Chain:
     return periodic(channels), conv(channels, 2 * channels, 2 * stride, stride, 1, -(-stride // 2))
 
 
-def up(channels: int, stride: int) -> Chain:
+def up(channels: int, stride: int, extra: int = 0) -> Chain:
     weight = random(channels, channels // 2, 2 * stride) / (2 * channels) ** 0.5
-    return periodic(channels), Transposed(weight, random(channels // 2), stride, -(-stride // 2))
+    return periodic(channels), Transposed(weight, random(channels // 2), stride, -(-stride // 2), extra)
 
 
 def encoder(*strides: int) -> Chain:
@@ -53,10 +53,10 @@ def encoder(*strides: int) -> Chain:
     return (*found, periodic(4 * 2 ** len(strides)), conv(4 * 2 ** len(strides), 3, 3, padding=1))
 
 
-def decoder(*strides: int) -> Chain:
+def decoder(*strides: int, is_full: bool = False) -> Chain:
     found: list[Step] = [conv(3, 16, 7, padding=3)]
     for i, stride in enumerate(strides):
-        found += [*up(16 // 2**i, stride), unit(8 // 2**i, 1), unit(8 // 2**i, 9)]
+        found += [*up(16 // 2**i, stride, stride % 2 if is_full else 0), unit(8 // 2**i, 1), unit(8 // 2**i, 9)]
     return (
         *found,
         periodic(16 // 2 ** len(strides)),
@@ -74,6 +74,7 @@ CHAINS = {
     "encoder with odd strides": lambda: encoder(3, 5),
     "decoder": lambda: decoder(4, 2),
     "decoder with odd strides": lambda: decoder(5, 3),
+    "decoder with odd strides and all samples": lambda: decoder(5, 3, is_full=True),
     "shortcuts": shortcuts,
     "one step": lambda: (periodic(2),),
 }

@@ -101,6 +101,7 @@ class Dac(Voco[DacConfig]):
 
     config_type = DacConfig
     default = Source(DEFAULT_REPOSITORY)
+    halves = {"encoder": ("encoder",), "decoder": ("decoder",)}  # codes need the quantiser in both directions
     layouts = (
         ("dac.json", "dac.safetensors"),
         (None, "weights.pth"),

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
-from vocos import kernels
+from vocos import batches, kernels
 from vocos.checkpoint import Format
 from vocos.errors import InvalidInput
 from vocos.export import NEW_STYLE, OLD_STYLE, Target
@@ -278,6 +278,7 @@ class DacVae(VariationalVoco[AnyConfig]):
 
     config_type = DacVaeConfig
     default = Source(DEFAULT_REPOSITORY)
+    halves = {"encoder": ("encoder", "in_proj"), "decoder": ("decoder", "out_proj", "watermark")}
     layouts = (("dac-vae-small.json", "dac-vae-small.safetensors"), (None, "weights.pth"))
     original_samples = False
     formats = (
@@ -330,9 +331,40 @@ class DacVae(VariationalVoco[AnyConfig]):
         message: Message | None = None,
     ) -> Tensor:
         """Sound of latents, as `Voco.decode`; `watermark` and `message` for this call, None for the constructor's."""
+        self._require("decoder", "decode")
         is_marked = self.watermark if watermark is None else watermark
         bits = _bits(self.message if message is None else message, self._hyperparameters)
+        if mask is not None and bits is not None and bits.ndim == 2:
+            raise InvalidInput("decode: one message for each row does not go with mask=; decode_batch takes both")
         return self._decode_with(partial(self._decode, is_marked=is_marked, bits=bits), latents, length, mask)
+
+    def decode_batch(
+        self,
+        latents: batches.Clips,
+        lengths: batches.Lengths = None,
+        *,
+        watermark: bool | None = None,
+        message: Message | None = None,
+    ) -> list[Tensor]:
+        """Sound of latents, as `Voco.decode_batch`; `watermark` and `message` as of `decode`, one row for each item.
+
+        Messages that are not given are drawn for one item after the other in the order of the list.
+        """
+        self._require("decoder", "decode_batch")
+        items = batches.listed(latents, "decode_batch")
+        is_marked = self.watermark if watermark is None else watermark
+        config = self._hyperparameters
+        bits = _bits(self.message if message is None else message, config)
+        if bits is None and is_marked and items and isinstance(config, WatermarkedConfig):
+            bits = torch.stack([torch.randint(0, 2, (config.nbits,)) for _ in items])
+        if bits is not None and bits.ndim == 2 and len(bits) != len(items):
+            raise InvalidInput(f"decode_batch: {len(bits)} messages for {len(items)} items")
+
+        def decode(part: Tensor, length: int, rows: list[int]) -> Tensor:
+            its = bits[rows] if bits is not None and bits.ndim == 2 else bits
+            return self.decode(part, length, watermark=is_marked, message=its)
+
+        return batches.decode(self, items, lengths, decode)
 
     def _parse(self, data: Mapping[str, Any]) -> AnyConfig:
         inner = data.get("audio_codec", data)  # where SAM Audio keeps it

@@ -20,7 +20,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos import check, checkpoint, hub
+from vocos import batches, check, checkpoint, hub
 from vocos.checkpoint import Format, component, part
 from vocos.config import Config, brief
 from vocos.errors import CheckpointError
@@ -183,6 +183,7 @@ class Encodec(Voco[EncodecConfig]):
 
     config_type = EncodecConfig
     default = Source(DEFAULT_REPOSITORY)
+    halves = {"encoder": ("encoder",), "decoder": ("backbone", "head")}  # codes need the codebooks in both directions
     layouts = (("encodec.json", "encodec.safetensors"), ("config.yaml", "pytorch_model.bin"))
     formats = (
         Format(
@@ -276,8 +277,10 @@ class Encodec(Voco[EncodecConfig]):
 
     def _build(self, config: EncodecConfig) -> nn.Module:
         product = math.prod(config.ratios)
+        # Only the encoder's checkpoint tells its strides; the decoder does without.
         config.require(
-            product == config.hop_length, f"ratios {config.ratios} do not make hop_length {config.hop_length}"
+            self.part == "decoder" or product == config.hop_length,
+            f"ratios {config.ratios} do not make hop_length {config.hop_length}",
         )
         return EncodecNetwork(config)
 
@@ -293,8 +296,17 @@ class Encodec(Voco[EncodecConfig]):
         bandwidth: float | None = None,
     ) -> Tensor:
         """As of `Voco`, with `bandwidth=`: what the vocoder is told of this call; None for that of the codec."""
+        self._require("decoder", "decode")
         row = self._condition(self._hyperparameters, bandwidth, "decode")
         return self._decode_with(functools.partial(self._decode, row=row), latents, length, mask)
+
+    def decode_batch(
+        self, latents: batches.Clips, lengths: batches.Lengths = None, *, bandwidth: float | None = None
+    ) -> list[Tensor]:
+        """As of `Voco`, with `bandwidth=` as of `decode`."""
+        return batches.decode(
+            self, latents, lengths, lambda latents, length, rows: self.decode(latents, length, bandwidth=bandwidth)
+        )
 
     def decode_codes(self, codes: Tensor, length: int | None = None, *, bandwidth: float | None = None) -> Tensor:
         """Sound of codes, wherever they come from, such as Bark's.
@@ -306,6 +318,7 @@ class Encodec(Voco[EncodecConfig]):
                 or 4, 6 for 5 to 8, 12 for 9 to 16. Beyond the codebooks of the codec's own bandwidth, k must be the
                 number of another.
         """
+        self._require("decoder", "decode_codes")
         self._check_codes(codes, "decode_codes")
         check.length(length)
         enough = [rate for rate in sorted(self.bandwidths) if self._books(rate) >= codes.shape[2]]

@@ -193,6 +193,7 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
     """
 
     config_type = EncodecAudioConfig
+    halves = {"encoder": ("encoder",), "decoder": ("decoder",)}  # codes need the quantiser in both directions
     default = Source("facebook/encodec_24khz", is_gated=False)
     layouts = (
         ("config.json", "model.safetensors"),

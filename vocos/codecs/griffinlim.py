@@ -95,6 +95,7 @@ class GriffinLim(Voco[GriffinLimConfig]):
     """Mono sound at 24 kHz from the latents of `mel`, without weights; 93.75 frames per second."""
 
     config_type = GriffinLimConfig
+    halves = {"encoder": (), "decoder": ()}
 
     def _facts(self, config: GriffinLimConfig) -> Facts:
         return Facts(

@@ -129,6 +129,8 @@ class Mel(Voco[MelConfig]):
 
     config_type = MelConfig
     default = Source(DEFAULT_REPOSITORY)
+    halves = {"encoder": (), "decoder": ("backbone", "head")}
+    weightless = ("encoder",)  # a spectrogram
     layouts = (("mel.json", "mel.safetensors"), ("config.yaml", "pytorch_model.bin"))
     formats = (
         Format("charactr", marker="backbone.embed", constants=constants),

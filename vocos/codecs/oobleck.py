@@ -158,6 +158,7 @@ class Oobleck(VariationalVoco[OobleckConfig]):
 
     config_type = OobleckConfig
     default = Source(DEFAULT_REPOSITORY)
+    halves = {"encoder": ("encoder",), "decoder": ("decoder",)}
     layouts = (
         ("oobleck.json", "oobleck.safetensors"),
         ("config.json", "diffusion_pytorch_model.safetensors"),

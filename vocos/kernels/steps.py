@@ -65,7 +65,7 @@ class Convolution(NamedTuple):
 
 
 class Transposed(NamedTuple):
-    """A transposed convolution of kernel 2s and stride s. Shape: `[B, I, L]` -> `[B, O, s (L + 1) - 2 padding]`.
+    """A transposed convolution of kernel 2s and stride s: `[B, I, L]` -> `[B, O, s (L + 1) - 2 padding + extra]`.
 
     With padding p, output f is a sum of two inputs, t and t - 1, for t = (f + p) // s, each where there is one.
     """
@@ -74,14 +74,15 @@ class Transposed(NamedTuple):
     bias: Tensor | None
     stride: int
     padding: int
+    extra: int = 0  # outputs at the end that the padding had cut; no more than it cut there
 
     def apply(self, x: Tensor) -> Tensor:
         """The definition."""
-        return F.conv_transpose1d(x, self.weight, self.bias, self.stride, self.padding)
+        return F.conv_transpose1d(x, self.weight, self.bias, self.stride, self.padding, self.extra)
 
     def length(self, n: int) -> int:
         """Outputs of n inputs."""
-        return (n + 1) * self.stride - 2 * self.padding
+        return (n + 1) * self.stride - 2 * self.padding + self.extra
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """Inputs that these outputs read; those before 0 and past the end count as zero."""

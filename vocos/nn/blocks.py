@@ -1,4 +1,4 @@
-"""The convolutional encoder and decoder of DAC, DACVAE and Oobleck, built from one residual unit.
+"""The convolutional encoder and decoder of DAC, DACVAE, Oobleck and X-Codec, built from one residual unit.
 
 Source: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,6 @@ class RatesConfig(Config):
 
     encoder_dim: int = 64
     encoder_rates: tuple[int, ...] = (2, 4, 8, 8)
-    latent_dim: int = 1024
     decoder_dim: int = 1536
     decoder_rates: tuple[int, ...] = (8, 8, 4, 2)
     sample_rate: int = 44100
@@ -140,14 +139,25 @@ class DecoderBlock(Layers):
     Shape: `[B, inputs, L]` -> `[B, outputs, transposed_length(L, [stride])]`.
     """
 
+    is_full: ClassVar[bool] = False
+
     def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation) -> None:
         super().__init__()
         self.snake = snake(inputs)
-        self.conv = transposed_conv(inputs, outputs, stride)
+        self.conv = transposed_conv(inputs, outputs, stride, output_padding=stride % 2 if self.is_full else 0)
         self.units = nn.Sequential(*(ResidualUnit(outputs, dilation, snake) for dilation in DILATIONS))
 
     def chain(self) -> Chain:
         return (*self.snake.chain(), transposed(self.conv), *_joined(self.units))
+
+
+class FullDecoderBlock(DecoderBlock):
+    """The same, with no sample missing where the stride is odd.
+
+    Shape: `[B, inputs, L]` -> `[B, outputs, stride L]`.
+    """
+
+    is_full = True
 
 
 def _joined(modules: Iterable[Any]) -> Chain:

@@ -25,12 +25,12 @@ def strided_conv(inputs: int, outputs: int, stride: int) -> nn.Conv1d:
     return nn.Conv1d(inputs, outputs, 2 * stride, stride, padding=ceil_div(stride, 2))
 
 
-def transposed_conv(inputs: int, outputs: int, stride: int) -> nn.ConvTranspose1d:
+def transposed_conv(inputs: int, outputs: int, stride: int, output_padding: int = 0) -> nn.ConvTranspose1d:
     """A transposed convolution with kernel 2s that multiplies the length by its stride; see `length.transposed_length`.
 
-    Shape: `[B, inputs, L]` -> `[B, outputs, s L - (s mod 2)]`.
+    Shape: `[B, inputs, L]` -> `[B, outputs, s L - (s mod 2) + output_padding]`.
     """
-    return nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, padding=ceil_div(stride, 2))
+    return nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, ceil_div(stride, 2), output_padding)
 
 
 def convolution(conv: nn.Conv1d) -> Convolution:
@@ -42,7 +42,7 @@ def convolution(conv: nn.Conv1d) -> Convolution:
 
 def transposed(conv: nn.ConvTranspose1d) -> Transposed:
     """What a transposed convolution of kernel 2s computes, as a step of a chain."""
-    return Transposed(conv.weight, conv.bias, conv.stride[0], int(conv.padding[0]))
+    return Transposed(conv.weight, conv.bias, conv.stride[0], int(conv.padding[0]), conv.output_padding[0])
 
 
 def pad_to_multiple(audio: Tensor, multiple: int) -> Tensor:

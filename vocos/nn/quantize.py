@@ -112,7 +112,7 @@ def euclidean_features(codes: Tensor, codebooks: Tensor | Sequence[Tensor]) -> T
 
 
 class EuclideanRVQ(nn.Module):
-    """The quantiser of EnCodec."""
+    """The quantiser of EnCodec and of X-Codec."""
 
     def __init__(self, n_codebooks: int, entries: int, channels: int) -> None:
         super().__init__()
