@@ -23,8 +23,8 @@ LAYERS = [
     ["voco"],
     ["variational", "latents"],
     ["codecs"],
-    ["registry", "audio", "picture"],
-    ["testing", "catalogue", "commands"],
+    ["registry", "audio", "picture", "feature_extractors"],
+    ["testing", "catalogue", "commands", "pretrained"],
     ["cli"],
     ["__main__"],
 ]

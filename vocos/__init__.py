@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         VocoError,
         WeightsUnavailable,
     )
+    from vocos.pretrained import Vocos
     from vocos.registry import get_voco, list_vocos, register_voco
     from vocos.voco import Voco
 
@@ -37,6 +38,7 @@ __all__ = [
     "UnsupportedOperation",
     "Voco",
     "VocoError",
+    "Vocos",
     "WeightsUnavailable",
     "__version__",
     "get_voco",
@@ -44,7 +46,13 @@ __all__ = [
     "register_voco",
 ]
 
-_HOME = {"get_voco": "registry", "list_vocos": "registry", "register_voco": "registry", "Voco": "voco"}
+_HOME = {
+    "get_voco": "registry",
+    "list_vocos": "registry",
+    "register_voco": "registry",
+    "Voco": "voco",
+    "Vocos": "pretrained",
+}
 
 
 def __getattr__(name: str) -> object:
