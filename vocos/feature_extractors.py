@@ -184,8 +184,7 @@ class EncodecFeatures(nn.Module):
         count = len(books) if bandwidth is None else self._config.books(bandwidth)
         if count > len(books):
             raise InvalidInput(f"get_encodec_codes: {bandwidth:g} kbps take {count} codebooks, there are {len(books)}")
-        with torch.no_grad():
-            return euclidean_codes(self.encodec.encoder(audio[:, None].to(books.dtype)), books[:count])
+        return euclidean_codes(self.encodec.encoder(audio[:, None].to(books.dtype)), books[:count])
 
     def _features(self, codes: Tensor) -> Tensor:
         return euclidean_features(codes, self._books()).to(self.codebook_weights.dtype)
@@ -197,11 +196,11 @@ class EncodecFeatures(nn.Module):
         config.require(made == config.hop_length, f"ratios {config.ratios} do not make hop_length {config.hop_length}")
         books = self.codebook_weights
         options = {"device": "cpu" if books.is_meta else books.device, "dtype": books.dtype}
-        with unfilled(file.path), torch.inference_mode(False):
+        with unfilled(file.path):
             network = EncodecEncoder(config)
         with torch.inference_mode(False):
             checkpoint.fill(network, file, known, config, options)
-        self._modules["encodec"] = network.requires_grad_(False).train(self.training)
+        self._modules["encodec"] = network.train(self.training)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Take EnCodec's tensors under any public name; leave it as it is if there are none."""

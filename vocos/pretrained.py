@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vocos import checkpoint, hub
-from vocos.codecs.encodec import ENCODEC, EncodecConfig
+from vocos.codecs.encodec import EncodecConfig
 from vocos.codecs.mel import MelConfig
 from vocos.config import brief, section
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation, WeightsUnavailable
@@ -160,10 +160,9 @@ class Vocos(nn.Module):
             raise WeightsUnavailable(f"from_pretrained: {location} has no config.yaml; get_voco reads other layouts")
         path = hub.find_weights(location, LAYOUTS, config_path)
         vocos = cls._unfilled(config_path, encodec_weights)
-        unused = (f"{ENCODEC}decoder.", f"{ENCODEC}quantizer.")
         with torch.inference_mode(False):
             file = open_tensors(path)
-            state = {name: file.read(name).float() for name in file.shapes if not name.startswith(unused)}
+            state = {name: file.read(name).float() for name in file.shapes}
             try:
                 vocos.load_state_dict(state, assign=True)
             except RuntimeError as error:
@@ -173,8 +172,7 @@ class Vocos(nn.Module):
 
     def forward(self, audio_input: Tensor, **kwargs: Any) -> Tensor:
         """Copy synthesis: audio `[B, N]` -> audio `[B, N']` of its features; `bandwidth_id=` as of `decode`."""
-        with torch.no_grad():
-            return self.decode(self.feature_extractor(audio_input, **kwargs), **kwargs)
+        return self.decode(self.feature_extractor(audio_input, **kwargs), **kwargs)
 
     def decode(self, features_input: Tensor, **kwargs: Any) -> Tensor:
         """Audio `[B, N]` of features `[B, C, L]`, without gradients.
