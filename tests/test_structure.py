@@ -26,9 +26,9 @@ LAYERS = [
     ["voco"],
     ["variational", "latents"],
     ["codecs"],
-    ["registry", "audio", "picture"],
+    ["registry", "audio", "picture", "feature_extractors"],
     ["codes_contract", "tokens"],
-    ["testing", "catalogue", "commands"],
+    ["testing", "catalogue", "commands", "pretrained"],
     ["cli"],
     ["__main__"],
 ]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         VocoError,
         WeightsUnavailable,
     )
+    from vocos.pretrained import Vocos
     from vocos.registry import get_voco, list_vocos, register_voco
     from vocos.tokens import load_codes, save_codes
     from vocos.voco import Voco
@@ -40,6 +41,7 @@ __all__ = [
     "UnsupportedOperation",
     "Voco",
     "VocoError",
+    "Vocos",
     "WeightsUnavailable",
     "__version__",
     "arrange_codes",
@@ -50,9 +52,17 @@ __all__ = [
     "save_codes",
 ]
 
-_HOME = {"get_voco": "registry", "list_vocos": "registry", "register_voco": "registry", "Voco": "voco"}
-_HOME |= {"load_codes": "tokens", "save_codes": "tokens"}
-_HOME |= {"ScaledCodes": "codes", "arrange_codes": "codes"}
+_HOME = {
+    "get_voco": "registry",
+    "list_vocos": "registry",
+    "register_voco": "registry",
+    "Voco": "voco",
+    "Vocos": "pretrained",
+    "load_codes": "tokens",
+    "save_codes": "tokens",
+    "ScaledCodes": "codes",
+    "arrange_codes": "codes",
+}
 
 
 def __getattr__(name: str) -> object:
