@@ -1,16 +1,17 @@
 """Hot operations, shared by the codecs: one definition, several engines.
 
 `steps` says what a stack of layers computes, in plain PyTorch: the engine "reference". "tiled" computes the same faster
-on a CPU. Which one runs follows from facts alone (the device, the dtype, whether gradients are wanted), can be forced
-with the environment variable `VOCOS_KERNELS`, and is written to the logger `vocos.kernels` at level debug. An engine
-that fails raises; none takes the place of another.
+on a CPU, "triton" on a GPU. Which one runs follows from facts alone (the device, the dtype, whether gradients are
+wanted), can be forced with the environment variable `VOCOS_KERNELS`, and is written to the logger `vocos.kernels` at
+level debug. An engine that fails raises; none takes the place of another.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,9 +25,12 @@ from vocos.kernels.tiled import DTYPES, TiledChain
 __all__ = ["Average", "Cache", "Chain", "Convolution", "Periodic", "Repeat", "Residual", "Transposed", "engine", "run"]
 
 VARIABLE = "VOCOS_KERNELS"
-ENGINES = ("reference", "tiled")
+GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+ENGINES = ("reference", "tiled", "triton")
 
 logger = logging.getLogger(__name__)
+
+Engine = Callable[[Tensor], Tensor]
 
 
 class Cache:
@@ -37,17 +41,18 @@ class Cache:
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[list[Tensor], list[int], TiledChain] | None = None  # replaced whole, for threads
+        self._kept: tuple[str, list[Tensor], list[int], Engine] | None = None  # replaced whole, for threads
 
-    def tiled(self, chain: Chain, dtype: torch.dtype) -> TiledChain:
-        """The chain as the engine "tiled" wants it."""
+    def ready(self, name: str, chain: Chain, dtype: torch.dtype) -> Engine:
+        """The chain as the engine of that name wants it."""
         tensors = list(_tensors(chain))
         versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
         kept = self._kept
-        if kept is None or versions != kept[1] or any(a is not b for a, b in zip(tensors, kept[0], strict=True)):
+        is_current = kept is not None and (name, versions) == (kept[0], kept[2])
+        if kept is None or not is_current or any(a is not b for a, b in zip(tensors, kept[1], strict=True)):
             with torch.inference_mode(False), torch.no_grad():
-                kept = self._kept = tensors, versions, TiledChain(chain, dtype)
-        return kept[2]
+                kept = self._kept = name, tensors, versions, _engine(name)(chain, dtype)
+        return kept[3]
 
     def clear(self) -> None:
         """Keep nothing."""
@@ -63,7 +68,7 @@ def run(chain: Chain, x: Tensor, cache: Cache) -> Tensor:
     chosen = engine(x.device, x.dtype, wants_gradients)
     if not torch.compiler.is_compiling():
         logger.debug("%s: %d steps on %s %s", chosen, len(chain), list(x.shape), x.dtype)
-    return cache.tiled(chain, x.dtype)(x) if chosen == "tiled" else steps.run(chain, x)
+    return steps.run(chain, x) if chosen == "reference" else cache.ready(chosen, chain, x.dtype)(x)
 
 
 def engine(device: torch.device, dtype: torch.dtype, wants_gradients: bool = False) -> str:
@@ -73,30 +78,56 @@ def engine(device: torch.device, dtype: torch.dtype, wants_gradients: bool = Fal
         InvalidInput: if `VOCOS_KERNELS` names no engine.
         UnsupportedOperation: if it names one that cannot run this.
     """
-    obstacle = _obstacle(device, dtype, wants_gradients)
     forced = os.environ.get(VARIABLE)
     if not forced:
-        return "reference" if obstacle else "tiled"
+        usual = "triton" if device.type == "cuda" else "tiled"
+        return "reference" if _obstacle(usual, device, dtype, wants_gradients) else usual
     if forced not in ENGINES:
         raise InvalidInput(f"{VARIABLE}={forced}: expected one of {', '.join(ENGINES)}")
-    if forced == "tiled" and obstacle:
-        raise UnsupportedOperation(f"{VARIABLE}=tiled: {obstacle}; unset it or set it to reference")
+    obstacle = None if forced == "reference" else _obstacle(forced, device, dtype, wants_gradients)
+    if obstacle:
+        raise UnsupportedOperation(f"{VARIABLE}={forced}: {obstacle}; unset it or set it to reference")
     return forced
 
 
-def _obstacle(device: torch.device, dtype: torch.dtype, wants_gradients: bool) -> str | None:
-    """Why the engine "tiled" cannot run this, if so."""
+def _obstacle(name: str, device: torch.device, dtype: torch.dtype, wants_gradients: bool) -> str | None:
+    """Why the engine of that name cannot run this, if so."""
+    if wants_gradients:
+        return "it gives no gradients"
+    if torch.is_autocast_enabled(device.type if device.type == "cuda" else "cpu"):
+        return "it does not change its dtype under autocast"
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return "a compiler wants the definition"
+    return _triton_obstacle(device, dtype) if name == "triton" else _tiled_obstacle(device, dtype)
+
+
+def _tiled_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     if device.type != "cpu":
         return f"it is for the CPU, not for {device}"
     if dtype not in DTYPES:
         return f"it computes in {' and '.join(map(str, DTYPES))}, not in {dtype}"
-    if wants_gradients:
-        return "it gives no gradients"
-    if torch.is_autocast_enabled("cpu"):
-        return "it does not change its dtype under autocast"
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return "a compiler wants the definition"
     return None
+
+
+def _triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) < (8, 0):
+            return f"it is for GPUs from Ampere on, which {torch.cuda.get_device_name(device)} is not"
+    elif device.type != "cpu" or os.environ.get("TRITON_INTERPRET") != "1":
+        return f"it is for GPUs, not for {device}"
+    if dtype not in GPU_DTYPES:
+        return f"it computes in {', '.join(map(str, GPU_DTYPES))}, not in {dtype}"
+    return None
+
+
+def _engine(name: str) -> Callable[[Chain, torch.dtype], Engine]:
+    if name == "tiled":
+        return TiledChain
+    from vocos.kernels.triton_chain import TritonChain  # not before it is needed: Triton is not everywhere
+
+    return TritonChain
 
 
 def _tensors(chain: Any) -> Iterator[Tensor]:

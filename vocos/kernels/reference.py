@@ -41,15 +41,21 @@ def snake_beta(x: Tensor, log_alpha: Tensor, log_beta: Tensor) -> Tensor:
 
 
 def coefficients(alpha: Tensor, beta: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Frequency and amplitude of a snake, or with logarithms as of `snake_beta`, in the dtype of its input.
-
-    Computed in float32 at least: in float16 the epsilon would be zero, and the reciprocal of a small number infinite.
-    """
-    frequency = alpha if beta is None else _wide(alpha).exp()
-    inverse = _wide(alpha) if beta is None else _wide(beta).exp()
-    limit = torch.finfo(dtype).max
-    amplitude = (inverse + SNAKE_EPSILON).reciprocal().clamp(-limit, limit)
+    """Frequency and amplitude of a snake, or with logarithms as of `snake_beta`, in the dtype of its input."""
+    frequency, amplitude = wide_coefficients(alpha, beta, dtype)
     return frequency.to(dtype), amplitude.to(dtype)
+
+
+def wide_coefficients(alpha: Tensor, beta: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The same in float32 at least; the amplitude is within the range of `dtype`, the dtype of the snake's input.
+
+    In float16 the epsilon would be zero, and the reciprocal of a small number infinite.
+    """
+    frequency = inverse = _wide(alpha)
+    if beta is not None:
+        frequency, inverse = frequency.exp(), _wide(beta).exp()
+    limit = torch.finfo(dtype).max
+    return frequency, (inverse + SNAKE_EPSILON).reciprocal().clamp(-limit, limit)
 
 
 def _periodic(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tensor:
