@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from vocos import batches, check, rows
+from vocos import batches, check, kernels, rows
 from vocos.discrete import Discrete
 from vocos.facts import Facts
 from vocos.loading import ConfigT
+from vocos.nn.blocks import Stack
 from vocos.nn.length import Length
 
 __all__ = ["Facts", "Voco"]
@@ -53,6 +54,17 @@ class Voco(Discrete[ConfigT]):
     def _samples(self, frames: Length) -> Length:
         """Samples of a number of frames, 1 or more, in arithmetic that works on integers and on integer tensors."""
         raise NotImplementedError
+
+    def kernels(self) -> dict[str, str]:
+        """Which engine of `vocos.kernels` runs each part of the network on its device, for input without gradients.
+
+        "reference" is plain PyTorch. The weights are loaded; VOCOS_KERNELS counts.
+        """
+        found = {}
+        for name, part in self.network.named_children():
+            has_chains = any(isinstance(module, Stack) for module in part.modules())
+            found[name] = kernels.engine(self.device, self.dtype) if has_chains else "reference"
+        return found
 
     def __repr__(self) -> str:
         facts = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,6 +208,15 @@ def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "tiled: 1 steps on [1, 2, 5] torch.float32" in caplog.text
 
 
+def test_a_codec_tells_which_engine_runs_what(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VOCOS_KERNELS", raising=False)
+    voco = get_voco("dac", weights=weights)
+    assert voco.kernels() == {"encoder": "tiled", "quantizer": "reference", "decoder": "tiled"}
+    assert voco.to(torch.float64).kernels() == dict.fromkeys(("encoder", "quantizer", "decoder"), "reference")
+    assert set(get_voco("mel", weights=weights).kernels().values()) == {"reference"}
+    assert set(get_voco("griffinlim").kernels().values()) <= {"reference"}
+
+
 # The cache of an engine
 
 
@@ -234,7 +244,7 @@ def test_copies_and_pickles_of_a_cache_are_empty() -> None:
 
 
 @torch.no_grad()
-def test_a_loaded_codec_that_changes_dtype_or_weights_gives_the_new_results(weights: object) -> None:
+def test_a_loaded_codec_that_changes_dtype_or_weights_gives_the_new_results(weights: Path) -> None:
     voco = get_voco("dac", weights=weights)
     latents = torch.randn(1, 5, voco.latent_dim)
     first = voco.decode(latents)
