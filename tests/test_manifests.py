@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def test_public_checkpoint_is_read_strictly(codec: str, name: str) -> None:
             assert held.keys() | rest.keys() == network.state_dict().keys()
     else:
         assert held.keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", PUBLIC["xcodec"])
+def test_decoder_of_xcodec_is_a_sixth_of_its_file(name: str) -> None:
+    voco = get_voco("xcodec", part="decoder")
+    config, file = voco._parse(manifests()[name]["config"]), Listing(name)
+    with torch.device("meta"):
+        held = locate(voco._build(config), file, voco.formats[0], config, without=voco._left_out)
+    sizes = {tensor: 4 * math.prod(shape) for tensor, shape in file.shapes.items()}
+    read = sum(sizes[part] for parts in held.values() for part in parts)
+    assert (round(read / 1e6), round(sum(sizes.values()) / 1e6)) == (115, 710)
 
 
 @pytest.mark.parametrize("codec", [codec for codec in PUBLIC if codec != "xcodec"])
