@@ -15,7 +15,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vocos import InvalidInput, UnsupportedOperation, get_voco, kernels
-from vocos.kernels import Average, Chain, Convolution, Periodic, Repeat, Residual, Transposed, steps, tiled
+from vocos.kernels import (
+    Average,
+    Chain,
+    Convolution,
+    Elu,
+    Pad,
+    Periodic,
+    Repeat,
+    Residual,
+    Transposed,
+    convolve,
+    steps,
+    tiled,
+)
 from vocos.kernels.steps import Step
 
 
@@ -70,7 +83,18 @@ def shortcuts() -> Chain:
     return conv(2, 4, 7, padding=3), inner, Residual((*up(8, 2), unit(4, 9)), Repeat(2))
 
 
+def seanet(is_reflected: bool) -> Chain:
+    unit_steps = Elu(), Pad(3, 1, 1, is_reflected), conv(4, 2, 3, dilation=2), Elu(), conv(2, 4, 1)
+    down = Pad(5, 3, 4, is_reflected), conv(4, 8, 8, 4)
+    weight = random(8, 4, 6) / 4
+    up = Transposed(weight, random(4), 3, 0), Pad(-1, -2)
+    start = Pad(6, 0, 1, is_reflected), conv(2, 4, 7)
+    return (*start, Residual(unit_steps, conv(4, 4, 1)), Elu(), *down, Elu(), *up, Residual(unit_steps))
+
+
 CHAINS = {
+    "seanet": lambda: seanet(is_reflected=True),
+    "seanet with zeros": lambda: seanet(is_reflected=False),
     "encoder": lambda: encoder(2, 4),
     "encoder with odd strides": lambda: encoder(3, 5),
     "decoder": lambda: decoder(4, 2),
@@ -84,6 +108,17 @@ CHAINS = {
 def inputs(chain: Chain) -> int:
     first = chain[0]
     return first.weight.shape[1] if isinstance(first, Convolution) else 2
+
+
+@pytest.mark.parametrize("tile", [1, 5, 1 << 20])
+@torch.no_grad()
+def test_signals_shorter_than_their_reflection_are_padded_as_by_the_definition(tile: int) -> None:
+    torch.manual_seed(0)
+    chain = seanet(is_reflected=True)
+    for n in range(1, 24):
+        x = random(2, 2, n)
+        given = tiled.TiledChain(chain, x.dtype)(x, tile)
+        torch.testing.assert_close(given, steps.run(chain, x), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -107,9 +142,9 @@ def test_tiles_of_every_size_give_the_whole(name: str, tile: int, batch: int) ->
 def test_every_way_to_convolve_agrees_with_the_definition(
     name: str, few_rows: int, halved: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiled, "FEW_ROWS", few_rows)
-    monkeypatch.setattr(tiled, "HALVED_INPUTS", halved)
-    monkeypatch.setattr(tiled, "WINDOW_NUMBERS", 300)  # so that a product takes several parts
+    monkeypatch.setattr(convolve, "FEW_ROWS", few_rows)
+    monkeypatch.setattr(convolve, "HALVED_INPUTS", halved)
+    monkeypatch.setattr(convolve, "WINDOW_NUMBERS", 300)  # so that a product takes several parts
     torch.manual_seed(0)
     chain = CHAINS[name]()
     x = random(2, inputs(chain), 64)

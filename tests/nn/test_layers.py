@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from vocos.codecs.dacvae import AveragingEncoderBlock, DacVaeConfig, DacVaeDecoder, DacVaeEncoder, RepeatingDecoderBlock
 from vocos.kernels import steps
+from vocos.kernels.reference import reflect_pad
 from vocos.nn.blocks import DecoderBlock, EncoderBlock, ResidualUnit, Snake
 from vocos.nn.conv import pad_to_multiple, same_conv, strided_conv, transposed_conv
 from vocos.nn.gaussian import draw
 from vocos.nn.length import ceil_div, strided_length, transposed_length
 from vocos.nn.quantize import FactorizedRVQ, euclidean_codes, euclidean_features
-from vocos.nn.seanet import SEANetConv, SEANetEncoder, reflect_pad
+from vocos.nn.seanet import SEANetConv, SEANetEncoder
 from vocos.nn.vocoder import AdaLayerNorm, Backbone
 
 

@@ -19,10 +19,23 @@ from torch import Tensor
 
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.kernels import steps
-from vocos.kernels.steps import Average, Chain, Convolution, Periodic, Repeat, Residual, Transposed
+from vocos.kernels.steps import Average, Chain, Convolution, Elu, Pad, Periodic, Repeat, Residual, Transposed
 from vocos.kernels.tiled import DTYPES, TiledChain
 
-__all__ = ["Average", "Cache", "Chain", "Convolution", "Periodic", "Repeat", "Residual", "Transposed", "engine", "run"]
+__all__ = [
+    "Average",
+    "Cache",
+    "Chain",
+    "Convolution",
+    "Elu",
+    "Pad",
+    "Periodic",
+    "Repeat",
+    "Residual",
+    "Transposed",
+    "engine",
+    "run",
+]
 
 VARIABLE = "VOCOS_KERNELS"
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SNAKE_EPSILON = 1e-9  # keeps a frequency of zero finite; the value of the public DAC and Oobleck code
@@ -56,6 +57,18 @@ def wide_coefficients(alpha: Tensor, beta: Tensor | None, dtype: torch.dtype) ->
         frequency, inverse = frequency.exp(), _wide(beta).exp()
     limit = torch.finfo(dtype).max
     return frequency, (inverse + SNAKE_EPSILON).reciprocal().clamp(-limit, limit)
+
+
+def reflect_pad(x: Tensor, left: int, right: int) -> Tensor:
+    """Pad by reflection; a signal too short to be reflected that far is first completed with zeros on its right.
+
+    Shape: `[B, C, N]` -> `[B, C, left + N + right]`.
+    """
+    missing = max(left, right) - x.shape[-1] + 1
+    if missing <= 0:
+        return F.pad(x, (left, right), mode="reflect")
+    padded = F.pad(F.pad(x, (0, missing)), (left, right), mode="reflect")
+    return padded[..., : padded.shape[-1] - missing]
 
 
 def _periodic(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tensor:

@@ -36,6 +36,52 @@ class Periodic(NamedTuple):
         return start, stop
 
 
+class Elu(NamedTuple):
+    """The exponential linear unit. Shape: `[B, C, N]` -> `[B, C, N]`."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        """The definition."""
+        return F.elu(x)
+
+    def length(self, n: int) -> int:
+        """Outputs of n inputs."""
+        return n
+
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Inputs that these outputs read."""
+        return start, stop
+
+
+class Pad(NamedTuple):
+    """Zeros or reflected samples at both ends, and on the right up to a multiple of a stride; negative ones cut.
+
+    Shape: `[B, C, N]` -> `[B, C, left + ceil(N / stride) stride + right]`.
+    """
+
+    left: int
+    right: int
+    stride: int = 1
+    is_reflected: bool = False
+
+    def apply(self, x: Tensor) -> Tensor:
+        """The definition."""
+        right = self.right_of(x.shape[-1])
+        return reference.reflect_pad(x, self.left, right) if self.is_reflected else F.pad(x, (self.left, right))
+
+    def right_of(self, n: int) -> int:
+        """What is added on the right of n samples."""
+        return self.right + -n % self.stride
+
+    def length(self, n: int) -> int:
+        """Outputs of n inputs."""
+        return self.left + n + self.right_of(n)
+
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Inputs that these outputs read, or more: of a signal too short for its reflection, all."""
+        around = 2 * (self.left + self.right + self.stride) if self.is_reflected else 0
+        return start - self.left - around, stop - self.left + around
+
+
 class Convolution(NamedTuple):
     """A convolution on zero padding, the same at both ends. Shape: `[B, I, N]` -> `[B, O, length(N)]`."""
 
@@ -129,7 +175,7 @@ class Residual(NamedTuple):
     """The sum of what the steps make of the input and of a shortcut, by default the input itself."""
 
     steps: tuple[Step, ...]
-    shortcut: Average | Repeat | None = None
+    shortcut: Average | Repeat | Convolution | None = None
 
     def apply(self, x: Tensor) -> Tensor:
         """The definition."""
@@ -147,7 +193,7 @@ class Residual(NamedTuple):
         return min(low, start), max(high, stop)
 
 
-Step: TypeAlias = Periodic | Convolution | Transposed | Average | Repeat | Residual
+Step: TypeAlias = Periodic | Elu | Pad | Convolution | Transposed | Average | Repeat | Residual
 Chain: TypeAlias = tuple[Step, ...]
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vocos.errors import InvalidInput
 from vocos.kernels import triton_snake, triton_unit
-from vocos.kernels.steps import Average, Chain, Convolution, Periodic, Repeat, Residual, Step, Transposed
+from vocos.kernels.steps import Average, Chain, Convolution, Elu, Pad, Periodic, Repeat, Residual, Step, Transposed
 from vocos.kernels.triton_unit import Unit, channels_last
 
 Runner: TypeAlias = Callable[[Tensor], Tensor]
@@ -118,6 +118,8 @@ def _runner(step: Step, dtype: torch.dtype) -> Runner:
             return _Average(step)
         case Repeat():
             return _Repeat(step)
+        case Elu() | Pad():
+            return step.apply
 
 
 class _Units:

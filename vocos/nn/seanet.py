@@ -6,14 +6,16 @@ Source: Defossez et al., "High Fidelity Neural Audio Compression", arXiv 2210.13
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos.nn.length import ceil_div
+from vocos import kernels
+from vocos.kernels import Chain, Elu, Pad, Residual, steps
+from vocos.nn.conv import convolution, transposed
 
 NORM_EPSILON = 1e-5  # of the normalisation after convolutions; not the vocoder's 1e-6
 
@@ -80,11 +82,15 @@ class SEANetConv(nn.Module):
         self.right = 0 if style.is_causal else around // 2
         self.left = around - self.right
 
+    def chain(self) -> Chain:
+        """What the module computes, its norm left out."""
+        step = convolution(self.conv)
+        if self.left == self.right == 0 and self.stride == 1:
+            return (step,)
+        return Pad(self.left, self.right, self.stride, self.pad_mode == "reflect"), step
+
     def forward(self, x: Tensor) -> Tensor:
-        length = x.shape[-1]
-        right = self.right + ceil_div(length, self.stride) * self.stride - length
-        pad = reflect_pad if self.pad_mode == "reflect" else zero_pad
-        return self.norm(self.conv(pad(x, self.left, right)))
+        return self.norm(steps.run(self.chain(), x))
 
 
 class SEANetTransposed(nn.Module):
@@ -100,26 +106,13 @@ class SEANetTransposed(nn.Module):
         self.right = math.ceil(stride * style.trim_right) if style.is_causal else stride // 2
         self.left = stride - self.right
 
+    def chain(self) -> Chain:
+        """What the module computes, its norm left out."""
+        return transposed(self.conv), Pad(-self.left, -self.right)
+
     def forward(self, x: Tensor) -> Tensor:
         whole = self.norm(self.conv(x))
         return whole[..., self.left : whole.shape[-1] - self.right]
-
-
-def zero_pad(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad by zeros. Shape: `[B, C, N]` -> `[B, C, left + N + right]`."""
-    return F.pad(x, (left, right))
-
-
-def reflect_pad(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad by reflection; a signal too short to be reflected that far is first completed with zeros on its right.
-
-    Shape: `[B, C, N]` -> `[B, C, left + N + right]`.
-    """
-    missing = max(left, right) - x.shape[-1] + 1
-    if missing <= 0:
-        return F.pad(x, (left, right), mode="reflect")
-    padded = F.pad(F.pad(x, (0, missing)), (left, right), mode="reflect")
-    return padded[..., : padded.shape[-1] - missing]
 
 
 class SEANetUnit(nn.Module):
@@ -139,8 +132,18 @@ class SEANetUnit(nn.Module):
         )
         self.shortcut = SEANetConv(channels, channels, 1, style=style) if style.has_shortcut else nn.Identity()
 
+    def chain(self) -> Chain:
+        """What the module computes, its norms left out."""
+        steps = _joined(self.block)
+        shortcut = None if isinstance(self.shortcut, nn.Identity) else convolution(self.shortcut.conv)
+        return (Residual(steps, shortcut),)
+
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.block(x)
+
+
+def _joined(layers: Any) -> Chain:
+    return tuple(s for layer in layers for s in ((Elu(),) if isinstance(layer, nn.ELU) else layer.chain()))
 
 
 def _units(channels: int, style: SEANetStyle) -> list[nn.Module]:
@@ -162,7 +165,40 @@ class ResidualLSTM(nn.Module):
         return x + rearrange(self.lstm(steps)[0], "l b c -> b c l").to(x.dtype)
 
 
-class SEANetEncoder(nn.Module):
+class SEANet(nn.Module):
+    """Layers of which those before and after the LSTM run as chains, unless they have norms over all of time."""
+
+    layers: nn.Sequential
+
+    def __init__(self, style: SEANetStyle) -> None:
+        super().__init__()
+        self.has_norm = style.has_norm
+        self._caches = kernels.Cache(), kernels.Cache()
+
+    def chains(self) -> tuple[Chain, Chain]:
+        """What the layers before the LSTM and those after it compute."""
+        place = self._lstm_place()
+        before, after = self.layers[:place], self.layers[place + 1 :]
+        return _joined(before), _joined(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.has_norm:
+            return self.layers(x)
+        before, after = self.chains()
+        x = self.layers[self._lstm_place()](kernels.run(before, x, self._caches[0]))
+        return kernels.run(after, x, self._caches[1])
+
+    def _lstm_place(self) -> int:
+        return next(i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualLSTM))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        for cache in self._caches:
+            cache.clear()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+class SEANetEncoder(SEANet):
     """Audio to features.
 
     Args:
@@ -183,7 +219,7 @@ class SEANetEncoder(nn.Module):
         outputs: int,
         style: SEANetStyle = SEANetStyle(),
     ) -> None:
-        super().__init__()
+        super().__init__(style)
         layers: list[nn.Module] = [SEANetConv(channels, filters, style.kernel, style=style)]
         width = filters
         for stride in strides:
@@ -194,11 +230,8 @@ class SEANetEncoder(nn.Module):
         layers += [ResidualLSTM(width, style.n_lstm), nn.ELU(), last]
         self.layers = nn.Sequential(*layers)  # numbered as in the public checkpoints
 
-    def forward(self, audio: Tensor) -> Tensor:
-        return self.layers(audio)
 
-
-class SEANetDecoder(nn.Module):
+class SEANetDecoder(SEANet):
     """Features to audio.
 
     Args:
@@ -212,7 +245,7 @@ class SEANetDecoder(nn.Module):
     """
 
     def __init__(self, inputs: int, filters: int, strides: Sequence[int], channels: int, style: SEANetStyle) -> None:
-        super().__init__()
+        super().__init__(style)
         width = filters * 2 ** len(strides)
         first = SEANetConv(inputs, width, style.kernel, style=style)
         layers: list[nn.Module] = [first, ResidualLSTM(width, style.n_lstm)]
@@ -222,6 +255,3 @@ class SEANetDecoder(nn.Module):
             width //= 2
         layers += [nn.ELU(), SEANetConv(width, channels, style.last_kernel, style=style)]
         self.layers = nn.Sequential(*layers)  # numbered as in the public checkpoints
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.layers(features)
