@@ -18,7 +18,7 @@ LAYERS = [
     ["errors"],
     ["atomic", "codes", "config", "hub", "kernels", "tensors"],
     ["nn", "checkpoint"],
-    ["check", "export", "lazy", "rows"],
+    ["export", "inputs", "lazy", "rows"],
     ["batches", "halves"],
     ["loading"],
     ["facts"],
