@@ -27,8 +27,8 @@ LAYERS = [
     ["variational", "latents"],
     ["codecs"],
     ["registry", "audio", "picture", "feature_extractors"],
-    ["codes_contract", "tokens"],
-    ["testing", "catalogue", "commands", "pretrained"],
+    ["codes_contract", "diagnosis", "tokens"],
+    ["bench", "testing", "catalogue", "commands", "pretrained"],
     ["cli"],
     ["__main__"],
 ]

@@ -82,6 +82,18 @@ def info(arguments: argparse.Namespace) -> None:
         print(f"{key}: {('not stated' if key == 'license' else 'none') if text is None else text}")
 
 
+def check(arguments: argparse.Namespace) -> int:
+    """One line for each codec and dtype. Returns the exit code: 1 if one is broken."""
+    from vocos.diagnosis import check as findings_of
+
+    findings = findings_of(arguments.device, arguments.voco, fetch=arguments.fetch)
+    print(f"{'voco':12}{'device':8}{'dtype':10}{'encode':>10}{'decode':>10}  verdict")
+    for found in findings:
+        start = f"{found.voco:12}{found.device:8}{found.dtype:10}{found.encode_db:7.1f} dB{found.decode_db:7.1f} dB"
+        print(f"{start}  {': '.join(filter(None, [found.verdict, found.reason]))}")
+    return int(any(found.verdict == "broken" for found in findings))
+
+
 # Weights
 
 
