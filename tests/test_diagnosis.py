@@ -14,8 +14,9 @@ from conftest import STAND_INS
 from torch import Tensor
 
 import vocos
-from vocos import InvalidInput, Voco, WeightsUnavailable, cli, diagnosis, get_voco
+from vocos import InvalidInput, UnsupportedOperation, Voco, WeightsUnavailable, cli, diagnosis, get_voco
 from vocos.codecs.dac import Dac
+from vocos.codecs.griffinlim import GriffinLim
 
 
 def test_every_codec_is_ok_on_the_cpu(small: Voco[Any]) -> None:
@@ -121,7 +122,27 @@ def test_kernel_that_fails_is_broken_and_says_why(weights: Path, monkeypatch: py
 
     plant(monkeypatch, refuse)
     found = vocos.check("cpu", get_voco("dac", weights=weights))[0]
-    assert (found.verdict, found.reason) == ("broken", "no kernel image is available")
+    assert (found.verdict, found.reason) == ("broken", "RuntimeError: no kernel image is available")
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_half_of_a_codec_is_checked_in_its_direction(part: str, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    voco = get_voco("dac", weights=weights, part=part)
+    for found in vocos.check("cpu", voco):
+        assert (found.encode_db is None, found.decode_db is None) == (part == "decoder", part == "encoder")
+        assert found.verdict == "ok"
+    plant(monkeypatch, shifted)
+    assert [found.verdict for found in vocos.check("cpu", voco)] == ["broken", "broken"]
+
+
+def test_codec_that_lacks_a_package_is_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*arguments: Any) -> Tensor:
+        raise UnsupportedOperation("this needs a package")
+
+    monkeypatch.setattr(GriffinLim, "_encode", lacking)
+    (found,) = vocos.check("cpu", "griffinlim")
+    assert (found.verdict, found.reason) == ("unchecked", "this needs a package")
+    assert cli.main(["check", "--voco", "griffinlim"]) == 0
 
 
 def test_dtype_that_the_device_lacks_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,10 +87,12 @@ def check(arguments: argparse.Namespace) -> int:
     from vocos.diagnosis import check as findings_of
 
     findings = findings_of(arguments.device, arguments.voco, fetch=arguments.fetch)
-    print(f"{'voco':12}{'device':8}{'dtype':10}{'encode':>10}{'decode':>10}  verdict")
+    width = max([len("voco"), *(len(found.voco) for found in findings)])
+    print(f"{'voco':{width}}  {'device':8}{'dtype':10}{'encode':>10}{'decode':>10}  verdict")
     for found in findings:
-        start = f"{found.voco:12}{found.device:8}{found.dtype:10}{found.encode_db:7.1f} dB{found.decode_db:7.1f} dB"
-        print(f"{start}  {': '.join(filter(None, [found.verdict, found.reason]))}")
+        ratios = "".join(f"{'-' if r is None else f'{r:.1f} dB':>10}" for r in (found.encode_db, found.decode_db))
+        verdict = ": ".join(filter(None, [found.verdict, found.reason]))
+        print(f"{found.voco:{width}}  {found.device:8}{found.dtype:10}{ratios}  {verdict}")
     return int(any(found.verdict == "broken" for found in findings))
 
 

@@ -103,14 +103,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_codec(sub)
     sub.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo")
 
-    sub = command(catalogue.check, "check", "Whether a device computes what it should: codecs on it and on the CPU.")
-    sub.add_argument("--device", default="cpu", help="such as cuda; default: cpu, its fast kernels against plain ones")
-    sub.add_argument("--voco", "--codec", nargs="+", metavar="NAME", help="default: those whose weights are here")
-    sub.add_argument("--fetch", action="store_true", help="download weights that are not")
-
-    sub = command(bench.run, "bench", "Our codecs beside other implementations of them, in time and memory.")
-    bench.add_arguments(sub)
+    _add_check(command(catalogue.check, "check", "Whether a device computes what it should, codec by codec."))
+    bench.add_arguments(command(bench.run, "bench", "Our codecs beside other implementations, in time and memory."))
     return parser
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="such as cuda; default: cpu, fast kernels beside plain ones")
+    parser.add_argument("--voco", "--codec", nargs="+", metavar="NAME", help="default: those whose weights are here")
+    parser.add_argument("--fetch", action="store_true", help="download weights that are not")
 
 
 def _add_codec(

@@ -6,7 +6,7 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vocos.errors import InvalidInput, WeightsUnavailable
+from vocos import kernels
+from vocos.errors import InvalidInput, UnsupportedOperation, WeightsUnavailable
 from vocos.registry import get_voco, list_vocos
 from vocos.variational import VariationalVoco
 from vocos.voco import Voco
@@ -36,17 +37,17 @@ class Finding:
         voco: name of the codec.
         device: where it ran.
         dtype: what it ran in.
-        encode_db: signal-to-noise ratio of the latents, in dB; infinite if they are equal.
+        encode_db: signal-to-noise ratio of the latents, in dB; infinite if they are equal, None if there are none.
         decode_db: that of the sound, of the same latents.
-        verdict: "ok", "suspicious" or "broken".
+        verdict: "ok", "suspicious", "broken", or "unchecked" if the codec cannot run even as it is defined.
         reason: more about a verdict that is not "ok".
     """
 
     voco: str
     device: str
     dtype: str
-    encode_db: float
-    decode_db: float
+    encode_db: float | None
+    decode_db: float | None
     verdict: str
     reason: str = ""
 
@@ -119,62 +120,97 @@ def _available(fetch: bool) -> Iterator[Voco[Any]]:
 @contextmanager
 def plain_kernels() -> Iterator[None]:
     """Inside, every hot operation is done as it is defined."""
-    before = os.environ.get("VOCOS_KERNELS")
-    os.environ["VOCOS_KERNELS"] = "reference"
+    before = os.environ.get(kernels.VARIABLE)
+    os.environ[kernels.VARIABLE] = "reference"
     try:
         yield
     finally:
-        del os.environ["VOCOS_KERNELS"]
+        del os.environ[kernels.VARIABLE]
         if before is not None:
-            os.environ["VOCOS_KERNELS"] = before
+            os.environ[kernels.VARIABLE] = before
+
+
+# What is given to each direction, or what came of it; None for one that the codec was asked for without.
+Pair = tuple[Tensor | None, Tensor | None]
 
 
 def _findings(voco: Voco[Any], device: torch.device, dtypes: list[torch.dtype]) -> list[Finding]:
     twin = copy.deepcopy(voco).to("cpu", torch.float32)
-    audio = signal(twin)
-    with plain_kernels():
-        latents = _encode(twin, audio)
-    return [_finding(twin, device, dtype, audio, latents) for dtype in dtypes]
+    audio = None if twin.part == "decoder" else signal(twin)
+    try:
+        with plain_kernels():
+            latents = _run(twin, (audio, None))[0]
+    except UnsupportedOperation as error:  # a package that the codec needs is not installed
+        return [Finding(twin.name, str(device), "-", None, None, "unchecked", str(error))]
+    if latents is None:
+        shape = (1, twin.minimum_frames + round(twin.frame_rate), twin.latent_dim)
+        latents = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    given = audio, None if twin.part == "encoder" else latents
+    return [_finding(twin, device, dtype, given) for dtype in dtypes]
 
 
-def _finding(twin: Voco[Any], device: torch.device, dtype: torch.dtype, audio: Tensor, latents: Tensor) -> Finding:
+def _finding(twin: Voco[Any], device: torch.device, dtype: torch.dtype, given: Pair) -> Finding:
     # Both get numbers that the dtype has, so that only what is computed of them is compared: a small change of its
     # input is a large one of the phases that griffinlim finds.
-    given = audio.to(dtype), latents.to(dtype)
+    given = _each(lambda x: x.to(dtype), given)
     with plain_kernels():
-        expected = _encode(twin, given[0].float()), _decode(twin, given[1].float())
-    kind, name = str(device), str(dtype).removeprefix("torch.")
+        expected = _run(twin, _each(Tensor.float, given))
+    place, name = str(device), str(dtype).removeprefix("torch.")
     try:
         voco = copy.deepcopy(twin).to(device, dtype)
         ratios = _ratios(voco, given, expected)
-    except RuntimeError as error:  # what this device cannot run
-        return Finding(twin.name, kind, name, -math.inf, -math.inf, "broken", " ".join(str(error).split()))
-    verdict, reason = _verdict(min(ratios), device, dtype), ""
+    except Exception as error:  # what the libraries of a device raise is their own
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding(twin.name, place, name, None, None, "broken", reason)
+    verdict, reason = _verdict(ratios, device, dtype), ""
     if verdict != "ok" and device.type in VENDORS:
         vendor, backend = VENDORS[device.type]
         # The warnings are about flags that are set to what they are.
         with warnings.catch_warnings(action="ignore"), getattr(torch.backends, backend).flags(enabled=False):
-            without = min(_ratios(voco, given, expected))
+            without = _ratios(voco, given, expected)
         if _verdict(without, device, dtype) == "ok":
-            reason = f"{without:.0f} dB without {vendor} (torch.backends.{backend}.flags(enabled=False))"
-    return Finding(twin.name, kind, name, *ratios, verdict, reason)
+            reason = f"{_least(without):.0f} dB without {vendor} (torch.backends.{backend}.flags(enabled=False))"
+    return Finding(twin.name, place, name, *ratios, verdict, reason)
 
 
-def _ratios(voco: Voco[Any], given: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> tuple[float, float]:
-    latents, sound = _encode(voco, given[0].to(voco.device)), _decode(voco, given[1].to(voco.device))
-    return snr_db(latents, expected[0]), snr_db(sound, expected[1])
-
-
-@torch.inference_mode()
-def _encode(voco: Voco[Any], audio: Tensor) -> Tensor:
-    return voco.encode(audio, sample=False) if isinstance(voco, VariationalVoco) else voco.encode(audio)
+def _each(function: Callable[[Tensor], Tensor], pair: Pair) -> Pair:
+    audio, latents = (None if tensor is None else function(tensor) for tensor in pair)
+    return audio, latents
 
 
 @torch.inference_mode()
-def _decode(voco: Voco[Any], latents: Tensor) -> Tensor:
-    with torch.random.fork_rng(devices=[]):  # a codec may draw here too, such as the bits of a watermark
-        torch.default_generator.manual_seed(0)
-        return voco.decode(latents)
+def _run(voco: Voco[Any], given: Pair) -> Pair:
+    """Latents of the audio, and sound of the latents."""
+    audio, latents = given
+    encoded = decoded = None
+    if audio is not None:
+        encoded = voco.encode(audio, sample=False) if isinstance(voco, VariationalVoco) else voco.encode(audio)
+    if latents is not None:
+        with torch.random.fork_rng(devices=[]):  # a codec may draw here too, such as the bits of a watermark
+            torch.default_generator.manual_seed(0)
+            decoded = voco.decode(latents)
+    return encoded, decoded
+
+
+Ratios = tuple[float | None, float | None]
+
+
+def _ratios(voco: Voco[Any], given: Pair, expected: Pair) -> Ratios:
+    results = _run(voco, _each(lambda x: x.to(voco.device), given))
+    latents, sound = (
+        None if result is None or wanted is None else snr_db(result, wanted)
+        for result, wanted in zip(results, expected, strict=True)
+    )
+    return latents, sound
+
+
+def _least(ratios: Ratios) -> float:
+    return min(ratio for ratio in ratios if ratio is not None)
+
+
+def _verdict(ratios: Ratios, device: torch.device, dtype: torch.dtype) -> str:
+    enough = CPU_FLOAT32_DB if (device.type, dtype) == ("cpu", torch.float32) else OK_DB[dtype]
+    return "ok" if _least(ratios) >= enough else "broken" if _least(ratios) < BROKEN_DB else "suspicious"
 
 
 def signal(voco: Voco[Any]) -> Tensor:
@@ -199,8 +235,3 @@ def snr_db(given: Tensor, expected: Tensor) -> float:
     if not math.isfinite(error) or power == 0.0 < error:
         return -math.inf
     return 10.0 * math.log10(power / error) if error else math.inf
-
-
-def _verdict(ratio: float, device: torch.device, dtype: torch.dtype) -> str:
-    enough = CPU_FLOAT32_DB if (device.type, dtype) == ("cpu", torch.float32) else OK_DB[dtype]
-    return "ok" if ratio >= enough else "broken" if ratio < BROKEN_DB else "suspicious"

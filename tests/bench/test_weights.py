@@ -32,7 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "decoder_channels": 16,
         "decoder_input_channels": 8,
     },
-    "encodec": {"dim": 16, "intermediate_dim": 32, "num_layers": 1},
+    "encodec": {"n_codebooks": 2},  # the peer has one size
     "mel": {"dim": 16, "intermediate_dim": 32, "num_layers": 2},
 }
 

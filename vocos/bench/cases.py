@@ -22,7 +22,7 @@ class Network:
     Attributes:
         voco: name of ours.
         peer: name of theirs, in `peers.PEERS`.
-        layout: public layout in which both read their weights.
+        layout: in which both read their weights: one that ours exports, "vocos" for our own, or of `weights.LAYOUTS`.
         config: what differs from the built-in config.
     """
 
@@ -34,10 +34,10 @@ class Network:
 
 NETWORKS = {
     "oobleck": Network("oobleck", "diffusers", "diffusers"),
-    # The sizes of descript/dac_44khz, for transformers cannot have fewer latents than encoder channels.
-    "dac": Network("dac", "transformers", "transformers", {"latent_dim": 1024, "n_codebooks": 9}),
+    # Not ours of fewer latents than encoder channels, which transformers cannot have.
+    "dac": Network("dac_44khz", "transformers", "transformers"),
     "dacvae": Network("dacvae", "plain", "vocos"),
-    "encodec": Network("encodec", "encodec", "charactr"),
+    "encodec": Network("encodec_24khz", "encodec", "original"),
     "mel": Network("mel", "vocos", "charactr"),
 }
 
@@ -77,6 +77,7 @@ CASES = (
     Case("dacvae", "encode", 2.0, 6.0, 35.0),
     Case("dacvae", "decode", 2.0, 6.0, 35.0),
     Case("encodec", "encode", 2.5),
+    Case("encodec", "decode", 2.5),
     Case("mel", "decode", 1.2, 3.0, 35.0, compiled=1.0),
 )
 

@@ -92,12 +92,12 @@ class Row:
 
 
 def given(voco: Voco[Any], work: str, seconds: float, batch: int) -> Tensor:
-    """What the work is done on, float32 and channel-first: noise; `[B, C, N]` or `[B, D, L]`."""
+    """What the work is done on, float32 and channel-first: noise; `[B, C, N]` or `[B, D, L]`, whole frames."""
     generator = torch.Generator().manual_seed(0)
+    least = max(voco.minimum_frames, -(-voco.minimum_samples // voco.hop_length))
+    frames = max(least, round(seconds * voco.frame_rate))
     if work == "encode":
-        samples = max(voco.minimum_samples, round(seconds * voco.sampling_rate))
-        return torch.rand(batch, voco.channel, samples, generator=generator) - 0.5
-    frames = max(voco.minimum_frames, round(seconds * voco.frame_rate))
+        return torch.rand(batch, voco.channel, frames * voco.hop_length, generator=generator) - 0.5
     return torch.randn(batch, voco.latent_dim, frames, generator=generator)
 
 

@@ -68,13 +68,11 @@ def _diffusers(folder: Path, ours: Voco[Any]) -> Peer:
 
 def _encodec(folder: Path, ours: Voco[Any]) -> Peer:
     model = _import("encodec", "encodec").EncodecModel.encodec_model_24khz(pretrained=False).eval()
-    model.encoder.load_state_dict(
-        {
-            name.removeprefix("encoder."): tensor
-            for name, tensor in torch.load(folder / ENCODEC_FILE, weights_only=True).items()
-        }
-    )
-    return Peer(_named("encodec", "EncodecModel"), model.encoder)
+    state = torch.load(folder / ENCODEC_FILE, weights_only=True)
+    for half in ("encoder", "decoder"):
+        named = {name.partition(".")[2]: tensor for name, tensor in state.items() if name.startswith(f"{half}.")}
+        getattr(model, half).load_state_dict(named)
+    return Peer(_named("encodec", "EncodecModel"), model.encoder, model.decoder)
 
 
 def _plain(folder: Path, ours: Voco[Any]) -> Peer:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vocos import checkpoint, export
 from vocos.bench.cases import Network
-from vocos.codecs.encodec import COMPANIONS
+from vocos.codecs.encodec_audio import FORMATS
 from vocos.registry import get_voco
 from vocos.voco import Voco
 
@@ -19,7 +19,13 @@ from vocos.voco import Voco
 # weights of the tests have the same gain there, so that nothing saturates.
 BRANCHES = (".conv2.", "decoder.conv_out.")
 BRANCH_GAIN = 0.3
-ENCODEC_FILE = "encodec.th"
+# Of what ours reads and does not export.
+ENCODEC_FILE = "encodec_24khz-d7cc33bc.th"
+LAYOUTS: tuple[export.Target[Any], ...] = (
+    export.Target(
+        "original", FORMATS[1], ("config.json", ENCODEC_FILE), lambda config: config.as_dict(), export.OLD_STYLE
+    ),
+)
 
 
 def write(network: Network, folder: Path) -> None:
@@ -28,24 +34,17 @@ def write(network: Network, folder: Path) -> None:
     config = blank.config_type.parse({**blank.config, **network.config})
     module = blank._empty(config, network.voco).to_empty(device="cpu")
     fill(module)
-    checkpoint.save(folder, module.state_dict(), config.as_dict(), {"voco": network.voco})
-    if network.layout != "vocos":
-        ours = get_voco(network.voco, weights=folder).load()
-        for path in folder.iterdir():
-            path.unlink()
-        ours.export(folder, network.layout)
-    if network.peer == "encodec":
-        theirs: export.Target[Any] = export.Target(
-            "encodec", COMPANIONS[1], (None, ENCODEC_FILE), lambda config: {}, export.OLD_STYLE
-        )
-        encoder = {name: value for name, value in module.state_dict().items() if name.startswith("encoder.")}
-        torch.save(export.public_state(encoder, theirs, config), folder / ENCODEC_FILE)
+    state = module.state_dict()
+    if network.layout == "vocos":
+        checkpoint.save(folder, state, config.as_dict(), {"voco": network.voco})
+    else:
+        known = {target.name: target for target in (*LAYOUTS, *type(blank).targets)}
+        export.write(folder, state, known[network.layout], config)
 
 
 def read(network: Network, folder: Path, dtype: str = "float32") -> Voco[Any]:
     """Our codec on what `write` wrote, loaded."""
-    options: dict[str, Any] = {"encodec_weights": folder / ENCODEC_FILE} if network.peer == "encodec" else {}
-    return get_voco(network.voco, weights=folder, dtype=getattr(torch, dtype), **options).load()
+    return get_voco(network.voco, weights=folder, dtype=getattr(torch, dtype)).load()
 
 
 def fill(network: nn.Module, seed: int = 0) -> None:
