@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VENV_PYPI := .venv-pypi
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/vocos demo --output demo
@@ -17,8 +18,13 @@ lint: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Minutes to an hour; make bench BENCH="--only dac --runs 3" for less, BENCH="--compile --profile" for more.
+BENCH ?= --memory --curves
+bench: $(VENV)/bench $(VENV_PYPI)/bench
+	$(BIN)/vocos bench --pypi-python $(VENV_PYPI)/bin/python --output benchmarks/results $(BENCH)
+
 clean:
-	rm -rf $(VENV) build dist demo vocos.egg-info
+	rm -rf $(VENV) $(VENV_PYPI) build dist demo vocos.egg-info
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vocos needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -26,6 +32,16 @@ $(BIN)/python:
 
 $(VENV)/demo: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/bench: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[bench]'
+	@touch $@
+
+# PyPI's vocos has the name of this package.
+$(VENV_PYPI)/bench: constraints.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV_PYPI)
+	$(VENV_PYPI)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch vocos==0.1.0
 	@touch $@
 
 $(VENV)/test: $(BIN)/python pyproject.toml constraints.txt

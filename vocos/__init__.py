@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vocos.codes import ScaledCodes, arrange_codes
+    from vocos.diagnosis import check
     from vocos.errors import (
         CheckpointError,
         InvalidInput,
@@ -45,6 +46,7 @@ __all__ = [
     "WeightsUnavailable",
     "__version__",
     "arrange_codes",
+    "check",
     "get_voco",
     "list_vocos",
     "load_codes",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "check": "diagnosis",
     "get_voco": "registry",
     "list_vocos": "registry",
     "register_voco": "registry",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vocos import check, rows
+from vocos import inputs, rows
 from vocos.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _lengths(values: Lengths, natural: list[int], call: str) -> list[int]:
     given = listed(values, f"{call}: lengths")
     if len(given) != len(natural):
         raise InvalidInput(f"{call}: expected {len(natural)} lengths, one for each item, got {len(given)}")
-    return [check.length(value, f"{call}: item {k}") or natural[k] for k, value in enumerate(given)]
+    return [inputs.length(value, f"{call}: item {k}") or natural[k] for k, value in enumerate(given)]
 
 
 def _run(
@@ -122,7 +122,7 @@ def _run(
 ) -> list[Tensor]:
     """The result of each item, in their order; `samples` of sound are in one step of their length."""
     for index, item in enumerate(items):
-        check.device(item, device, f"{call}: item {index}")
+        inputs.device(item, device, f"{call}: item {index}")
     results: dict[int, Tensor] = {}
     for group in rows.groups([len(item) * samples for item in items], MAX_SAMPLES):
         found = function(torch.stack([items[index] for index in group]), group)

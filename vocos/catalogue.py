@@ -82,6 +82,20 @@ def info(arguments: argparse.Namespace) -> None:
         print(f"{key}: {('not stated' if key == 'license' else 'none') if text is None else text}")
 
 
+def check(arguments: argparse.Namespace) -> int:
+    """One line for each codec and dtype. Returns the exit code: 1 if one is broken."""
+    from vocos.diagnosis import check as findings_of
+
+    findings = findings_of(arguments.device, arguments.voco, fetch=arguments.fetch)
+    width = max([len("voco"), *(len(found.voco) for found in findings)])
+    print(f"{'voco':{width}}  {'device':8}{'dtype':10}{'encode':>10}{'decode':>10}  verdict")
+    for found in findings:
+        ratios = "".join(f"{'-' if r is None else f'{r:.1f} dB':>10}" for r in (found.encode_db, found.decode_db))
+        verdict = ": ".join(filter(None, [found.verdict, found.reason]))
+        print(f"{found.voco:{width}}  {found.device:8}{found.dtype:10}{ratios}  {verdict}")
+    return int(any(found.verdict == "broken" for found in findings))
+
+
 # Weights
 
 

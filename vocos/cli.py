@@ -1,6 +1,7 @@
 """The command `vocos`. Results go to stdout, progress and errors to stderr.
 
-Exit codes: 0, 1 for an error of ours (one line, no traceback), 2 for wrong usage, 130 when interrupted.
+Exit codes: 0, 1 for an error of ours (one line, no traceback) or a check that fails, 2 for wrong usage, 130 when
+interrupted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from vocos import __version__, catalogue, commands
+from vocos import __version__, bench, catalogue, commands
 from vocos.errors import VocoError
 
 DEFAULT = "griffinlim"  # the codec that needs no weights
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:  # the reader of stdout has seen enough
@@ -30,7 +31,6 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except (VocoError, OSError, MemoryError, RuntimeError) as error:  # torch's out-of-memory errors are of the last
         return _fail(str(error) or type(error).__name__, 1)
-    return 0
 
 
 def _fail(message: str, code: int) -> int:
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"vocos {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(run: Callable[[argparse.Namespace], None], name: str, text: str) -> argparse.ArgumentParser:
+    def command(run: Callable[[argparse.Namespace], int | None], name: str, text: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=text, description=text)
         sub.set_defaults(run=run)
         return sub
@@ -102,7 +102,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_codec(sub)
     sub.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo")
+
+    _add_check(command(catalogue.check, "check", "Whether a device computes what it should, codec by codec."))
+    bench.add_arguments(command(bench.run, "bench", "Our codecs beside other implementations, in time and memory."))
     return parser
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="cpu", help="such as cuda; default: cpu, fast kernels beside plain ones")
+    parser.add_argument("--voco", "--codec", nargs="+", metavar="NAME", help="default: those whose weights are here")
+    parser.add_argument("--fetch", action="store_true", help="download weights that are not")
 
 
 def _add_codec(

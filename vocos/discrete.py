@@ -5,7 +5,7 @@ from __future__ import annotations
 from einops import rearrange
 from torch import Tensor
 
-from vocos import check
+from vocos import inputs
 from vocos.codes import ScaledCodes
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.facts import Described
@@ -80,14 +80,14 @@ class Discrete(Described[ConfigT]):
         """
         self._require("decoder", "decode_codes")
         self._check_codes(codes, "decode_codes")
-        check.length(length)
+        inputs.length(length)
         return self.decode(self.codes_to_latents(codes), length)
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
         """What codes stand for, as latents that `decode` takes: as `decode_codes` -> `[batch, frames, latent_dim]`."""
         self._check_codes(codes, "codes_to_latents")
         self.load()
-        check.device(codes, self.device, "codes_to_latents")
+        inputs.device(codes, self.device, "codes_to_latents")
         return self._unpacked(codes).to(self.dtype)
 
     def latents_to_codes(
@@ -95,9 +95,9 @@ class Discrete(Described[ConfigT]):
     ) -> Tensor:
         """Codes of latents: as `decode` -> as `encode_codes`."""
         count = self._book_count("latents_to_codes", n_codebooks, bandwidth)
-        check.latents(latents, self.latent_dim, self.minimum_frames, "latents_to_codes")
+        inputs.latents(latents, self.latent_dim, self.minimum_frames, "latents_to_codes")
         self.load()
-        check.device(latents, self.device, "latents_to_codes")
+        inputs.device(latents, self.device, "latents_to_codes")
         return self._packed(latents, count)
 
     # What a codec may do in its own way
@@ -117,7 +117,7 @@ class Discrete(Described[ConfigT]):
             raise InvalidInput(f"{call}: {self.name} takes a plain tensor, got ScaledCodes; give their .codes")
         if isinstance(codes, Tensor) and codes.ndim == 3 and codes.shape[2] in map(self._books, self.bandwidths):
             books = max(books, codes.shape[2])  # of another bandwidth than the codec's own
-        check.codes(codes, books, entries, call)
+        inputs.codes(codes, books, entries, call)
 
     # Counting
 
@@ -131,8 +131,8 @@ class Discrete(Described[ConfigT]):
         if bandwidth is not None:
             if not self.bandwidths:
                 raise InvalidInput(f"{call}: {self.name} has no bandwidths; give n_codebooks= from 1 to {books}")
-            books = self._books(check.choice(bandwidth, self.bandwidths, call, "bandwidth", "kbps"))
-        return check.book_count(n_codebooks, books, call)
+            books = self._books(inputs.choice(bandwidth, self.bandwidths, call, "bandwidth", "kbps"))
+        return inputs.book_count(n_codebooks, books, call)
 
     def _book_shape(self, call: str) -> tuple[int, int]:
         """Codebooks of the codec, and entries of each."""

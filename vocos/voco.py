@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from vocos import batches, check, kernels, rows
+from vocos import batches, inputs, kernels, rows
 from vocos.discrete import Discrete
 from vocos.facts import Facts
 from vocos.loading import ConfigT
@@ -145,10 +145,10 @@ class Voco(Discrete[ConfigT]):
     def _encode_with(self, encode: Callable[[Tensor], Tensor], audio: Tensor, mask: Tensor | None) -> Tensor:
         """`encode` with another function in the place of `_encode`."""
         self._require("encoder", "encode")
-        check.audio(audio, self.channel, self.minimum_samples)
+        inputs.audio(audio, self.channel, self.minimum_samples)
         if mask is None:
             return self._to_latents(encode, audio)
-        lengths = check.row_lengths(mask, audio.shape, self.minimum_samples, "encode", "samples")
+        lengths = inputs.row_lengths(mask, audio.shape, self.minimum_samples, "encode", "samples")
         size = self._frames(audio.shape[1])
 
         def alone(part: Tensor) -> Tensor:
@@ -161,12 +161,12 @@ class Voco(Discrete[ConfigT]):
     ) -> Tensor:
         """`decode` with another function in the place of `_decode`."""
         self._require("decoder", "decode")
-        check.latents(latents, self.latent_dim, self.minimum_frames)
-        wanted = check.length(length)
+        inputs.latents(latents, self.latent_dim, self.minimum_frames)
+        wanted = inputs.length(length)
         size = self._samples(latents.shape[1]) if wanted is None else wanted
         if mask is None:
             return self._to_audio(decode, latents, size)
-        lengths = check.row_lengths(mask, latents.shape, self.minimum_frames, "decode", "frames")
+        lengths = inputs.row_lengths(mask, latents.shape, self.minimum_frames, "decode", "frames")
 
         def alone(part: Tensor) -> Tensor:
             return self._to_audio(decode, part, self._samples(part.shape[1]))
@@ -175,13 +175,13 @@ class Voco(Discrete[ConfigT]):
 
     def _to_latents(self, encode: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
         self.load()
-        check.device(audio, self.device, "encode")
+        inputs.device(audio, self.device, "encode")
         latents = encode(rearrange(audio, "b n c -> b c n"))
         return rearrange(latents, "b d l -> b l d").to(self.dtype)
 
     def _to_audio(self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int) -> Tensor:
         self.load()
-        check.device(latents, self.device, "decode")
+        inputs.device(latents, self.device, "decode")
         audio = decode(rearrange(latents, "b l d -> b d l"), length)[..., :length]
         audio = F.pad(audio, (0, length - audio.shape[-1]))
         return rearrange(audio, "b c n -> b n c").to(self.dtype)
@@ -196,7 +196,7 @@ class Voco(Discrete[ConfigT]):
         Raises:
             InvalidInput: if a number is less than 1.
         """
-        return self._frames(check.count(n, "encode_length", "samples"))
+        return self._frames(inputs.count(n, "encode_length", "samples"))
 
     def decode_length(self, n: Length) -> Length:
         """Samples that `decode` returns for n frames: of an int, or elementwise of an integer tensor.
@@ -204,14 +204,14 @@ class Voco(Discrete[ConfigT]):
         Raises:
             InvalidInput: if a number is less than 1.
         """
-        return self._samples(check.count(n, "decode_length", "frames"))
+        return self._samples(inputs.count(n, "decode_length", "frames"))
 
     def encode_mask(self, mask: Tensor) -> Tensor:
         """Which frames are real: bool `[batch, samples]` -> bool `[batch, encode_length(samples)]`.
 
         A frame is real if `encode` of the row without its padding returns it.
         """
-        check.mask(mask, self.minimum_samples, "encode_mask", "samples")
+        inputs.mask(mask, self.minimum_samples, "encode_mask", "samples")
         return rows.prefixes(mask, self._frames, self._frames(mask.shape[1]))
 
     def decode_mask(self, mask: Tensor) -> Tensor:
@@ -219,5 +219,5 @@ class Voco(Discrete[ConfigT]):
 
         A sample is real if `decode` of the row without its padding returns it.
         """
-        check.mask(mask, self.minimum_frames, "decode_mask", "frames")
+        inputs.mask(mask, self.minimum_frames, "decode_mask", "frames")
         return rows.prefixes(mask, self._samples, self._samples(mask.shape[1]))

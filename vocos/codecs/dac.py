@@ -15,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos import check
+from vocos import inputs
 from vocos.checkpoint import Format
 from vocos.errors import InvalidInput
 from vocos.export import OLD_STYLE, Target
@@ -152,11 +152,11 @@ class Dac(Voco[DacConfig]):
         Raises:
             InvalidInput: if so few frames make no sound.
         """
-        check.latents(latents, self.latent_dim, 1, "decode_unpadded")
+        inputs.latents(latents, self.latent_dim, 1, "decode_unpadded")
         if not unpadded.decoded_length(latents.shape[1], self._hyperparameters.decoder_rates):
             raise InvalidInput(f"decode_unpadded: {latents.shape[1]} frames are too few to make sound without padding")
         self.load()
-        check.device(latents, self.device, "decode_unpadded")
+        inputs.device(latents, self.device, "decode_unpadded")
         features = rearrange(latents, "b l d -> b d l").to(self.dtype)
         return rearrange(torch.tanh(unpadded.decode(self.network.decoder, features)), "b c n -> b n c")
 

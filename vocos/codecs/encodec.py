@@ -20,7 +20,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos import batches, check, checkpoint, hub
+from vocos import batches, checkpoint, hub, inputs
 from vocos.checkpoint import Format, component, part
 from vocos.config import Config, brief
 from vocos.errors import CheckpointError
@@ -248,7 +248,7 @@ class Encodec(Voco[EncodecConfig]):
     def _condition(self, config: EncodecConfig, bandwidth: float | None = None, call: str = "encodec") -> int:
         """Row of the AdaLayerNorm tables."""
         bandwidth = self.bandwidth if bandwidth is None else bandwidth
-        return config.bandwidths.index(check.choice(bandwidth, config.bandwidths, call, "bandwidth", "kbps"))
+        return config.bandwidths.index(inputs.choice(bandwidth, config.bandwidths, call, "bandwidth", "kbps"))
 
     def _fitted(self, config: EncodecConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecConfig:
         found = ((_STAGE_WEIGHT.search(name), shape) for name, shape in shapes.items())
@@ -320,7 +320,7 @@ class Encodec(Voco[EncodecConfig]):
         """
         self._require("decoder", "decode_codes")
         self._check_codes(codes, "decode_codes")
-        check.length(length)
+        inputs.length(length)
         enough = [rate for rate in sorted(self.bandwidths) if self._books(rate) >= codes.shape[2]]
         told = enough[0] if bandwidth is None else bandwidth
         self._condition(self._hyperparameters, told, "decode_codes")

@@ -17,7 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from vocos import check
+from vocos import inputs
 from vocos.checkpoint import Format
 from vocos.codes import ScaledCodes
 from vocos.config import MAX_SIZE, Config, expect
@@ -307,7 +307,7 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
         if not (isinstance(codes.scales, Tensor) and codes.scales.is_floating_point() and codes.scales.shape == wanted):
             given = f"{codes.scales.dtype} {list(codes.scales.shape)}" if isinstance(codes.scales, Tensor) else "none"
             raise InvalidInput(f"{call}: expected scales float {list(wanted)} for these codes, got {given}")
-        check.device(codes.scales, codes.device, call)
+        inputs.device(codes.scales, codes.device, call)
 
 
 @dataclass(frozen=True)

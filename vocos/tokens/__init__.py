@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vocos import check
+from vocos import inputs
 from vocos.atomic import replacing
 from vocos.codes import ScaledCodes
 from vocos.errors import CheckpointError, InvalidInput
@@ -116,7 +116,7 @@ def _samples(codes: Any, voco: Voco[Any], length: int | None) -> int:
     if length is None:
         fitting = range(longest, max(0, longest - voco.hop_length), -1) if isinstance(codes, ScaledCodes) else ()
         return next((n for n in fitting if voco.encode_length(n) == frames), longest)
-    samples = check.length(length, "save_codes") or 0
+    samples = inputs.length(length, "save_codes") or 0
     is_chunked = isinstance(codes, ScaledCodes)  # then the samples tell how the frames are divided
     if samples > frames * voco.hop_length or (is_chunked and voco.encode_length(samples) != frames):
         raise InvalidInput(f"save_codes: {samples} samples are not the length= of {frames} frames of {voco.name}")
