@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 VENV_PYPI := .venv-pypi
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test peers lint bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/vocos demo --output demo
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 -q
+
+# Against other packages. Without encodec's own needs: its models want no torchaudio, which is seldom built for this torch.
+peers: $(VENV)/test
+	$(PIP) --no-deps encodec==0.1.1
+	$(BIN)/python -m pytest -n 2 -q -m peers
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
