@@ -9,7 +9,8 @@ import pytest
 import torch
 from conftest import OTHERS
 
-from vocos import Voco, Vocos
+from vocos import Voco, Vocos, get_voco, kernels
+from vocos.kernels import steps
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
@@ -38,3 +39,74 @@ def test_vocos_of_pypi_agrees_with_the_cpu(tmp_path: Path) -> None:
     for given in (late, vocos.to("cuda")):
         heard = given(audio.cuda(), bandwidth_id=torch.tensor([2]).cuda())
         assert (heard.cpu() - sound).abs().max() < 1e-3 * max(1.0, float(sound.abs().max()))
+
+
+SNAKES = ("dac", "dacvae", "oobleck")  # codecs whose networks the engine runs
+
+
+@pytest.fixture(params=SNAKES)
+def loaded(request: pytest.FixtureRequest, weights: Path) -> Voco[Any]:
+    """A codec on the GPU that has decoded before, so that its kernels are compiled."""
+    voco = get_voco(request.param, weights=weights, device="cuda").load()
+    voco.decode(torch.randn(2, 9, voco.latent_dim, device="cuda"))
+    return voco
+
+
+def test_the_engine_on_a_gpu_is_triton() -> None:
+    device = torch.device("cuda")
+    if torch.cuda.get_device_capability() >= (8, 0):
+        assert kernels.engine(device, torch.float16) == "triton"
+    assert kernels.engine(device, torch.float64) == kernels.engine(device, torch.float16, True) == "reference"
+
+
+@torch.inference_mode()
+def test_decode_is_captured_in_a_graph_and_replayed_with_other_latents(loaded: Voco[Any]) -> None:
+    latents = torch.randn(2, 9, loaded.latent_dim, device="cuda")
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        loaded.decode(latents)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        sound = loaded.decode(latents)
+    latents.copy_(torch.randn_like(latents))
+    graph.replay()
+    torch.testing.assert_close(sound, loaded.decode(latents), rtol=0, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_nothing_waits_for_the_gpu(loaded: Voco[Any]) -> None:
+    options: dict[str, Any] = {"sample": False} if loaded.name == "oobleck" else {}
+    audio = torch.rand(2, 3001, loaded.channel, device="cuda") - 0.5
+    latents = loaded.encode(audio, **options)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loaded.decode(loaded.encode(audio, **options))
+        loaded.decode(latents)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@torch.no_grad()
+def test_decode_is_one_compiled_graph(loaded: Voco[Any]) -> None:
+    torch._dynamo.reset()
+    latents = torch.randn(1, 9, loaded.latent_dim, device="cuda")
+    decode = torch.compile(loaded.decode, fullgraph=True)
+    torch.testing.assert_close(decode(latents), loaded.decode(latents), rtol=0, atol=5e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_full_rounding_is_kept_without_tf32(loaded: Voco[Any], half: str) -> None:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        stack = getattr(loaded.network, half)
+        chain = stack.chain()
+        x = torch.randn(1, chain[0].weight.shape[1], 4096 if half == "encoder" else 9, device="cuda")
+        given = kernels.run(chain, x, kernels.Cache())
+        wanted = steps.run(chain, x)
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    torch.testing.assert_close(given, wanted, rtol=0, atol=2e-4 * float(wanted.abs().max()))

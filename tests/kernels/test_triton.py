@@ -179,14 +179,20 @@ def test_snake_of_nothing_is_nothing() -> None:
 
 @pytest.mark.skipif(DEVICE != "cpu", reason="the file is sparse; GPU memory is not")
 def test_snake_reaches_beyond_two_to_the_31_elements(tmp_path: Path) -> None:
-    far = 2**31 + 8
+    far = 2**30 + 8  # twice that overflows 32 bits
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(2 * (2 * far + 64))
     whole = torch.from_file(str(tmp_path / "sparse"), shared=True, size=2 * far + 64, dtype=torch.float16)
-    for strides in ((far, 7, 1), (7, far, 1), (7, 1, far)):
-        x = whole.as_strided((2, 2, 2), strides).copy_(noise(2, 2, 2))
-        alpha = noise(1, 2, 1, dtype=torch.float16).abs() + 0.1
-        assert_rounded(triton_snake.snake(x, alpha), reference.snake(exact(x), exact(alpha)), 2e-6)
+    alpha = noise(1, 3, 1, dtype=torch.float16).abs() + 0.1
+    for strides in ((far, 3, 1), (3, far, 1), (3, 1, far)):
+        shape = tuple(3 if stride == far else 2 for stride in strides)
+        x = whole.as_strided(shape, strides).copy_(noise(*shape)).requires_grad_()
+        part = alpha[:, : shape[1]]
+        given = triton_snake.snake(x, part)
+        true = exact(x).requires_grad_()
+        wanted = reference.snake(true, exact(part))
+        assert_rounded(given, wanted, 2e-6)
+        assert_rounded(*(torch.autograd.grad(y.sum(), leaf)[0] for y, leaf in ((given, x), (wanted, true))), 1e-5)
 
 
 # The residual unit
