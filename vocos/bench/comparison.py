@@ -75,7 +75,8 @@ def compare(case: Case, vocos: Mapping[str, Voco[Any]], folder: Path, settings: 
         for seconds, batch in settings.sizes():
             blank = Row(case.name, seconds, batch, "", name)
             for row in _measured(case, sides, vocos["float32"], blank, settings, notes):
-                yield replace(row, gemm_share=row.gflops and row.gflops / gemm[row.dtype])
+                best = gemm[row.dtype]
+                yield replace(row, gemm_gflops=best, gemm_share=row.gflops and row.gflops / best)
     finally:
         for side in sides.values():
             if isinstance(side, Remote):

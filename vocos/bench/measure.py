@@ -65,7 +65,8 @@ class Row:
         snr_target: that is aimed for.
         gflop: arithmetic of the work, by the network's convolutions and products.
         gflops: rate at which ours did it.
-        gemm_share: of the machine's own rate in this dtype, measured before the case.
+        gemm_gflops: rate of the machine's matrix products in this dtype, measured before the case.
+        gemm_share: `gflops` over that.
         real_time: seconds of audio in a second.
         problem: why times are missing; "" if none are.
         is_wrong: whether that is because the result of ours was not the right one.
@@ -85,6 +86,7 @@ class Row:
     snr_target: float | None = None
     gflop: float | None = None
     gflops: float | None = None
+    gemm_gflops: float | None = None
     gemm_share: float | None = None
     real_time: float | None = None
     problem: str = ""

@@ -58,7 +58,8 @@ def _transformers(folder: Path, ours: Voco[Any]) -> Peer:
 
 
 def _diffusers(folder: Path, ours: Voco[Any]) -> Peer:
-    model = _import("diffusers", "diffusers").AutoencoderOobleck.from_pretrained(str(folder)).eval()
+    model = _import("diffusers", "diffusers").AutoencoderOobleck
+    model = model.from_pretrained(str(folder), low_cpu_mem_usage=False).eval()  # else it warns of a package
     return Peer(
         _named("diffusers", "AutoencoderOobleck"),
         lambda audio: model.encode(audio).latent_dist.mode(),

@@ -16,7 +16,7 @@ from vocos.bench.shares import Shares
 
 HEADER = (
     "case", "seconds", "batch", "ours in", "peer (float32)", "theirs", "ours", "times as fast", "times real time",
-    "share of GEMM rate", "error", "SNR",
+    "share of GEMM rate in GFLOP/s", "error", "SNR",
 )  # fmt: skip
 
 
@@ -47,7 +47,7 @@ def _cells(row: Row, has_gemm_target: bool) -> list[str]:
         _time(row.ours),
         _aimed(row.speedup, row.target, "{:.2f}"),
         _aimed(row.real_time, None, "{:.1f}"),
-        _aimed(row.gemm_share, gemm_target, "{:.0%}"),
+        _aimed(row.gemm_share, gemm_target, "{:.0%}") + (f" of {row.gemm_gflops:.0f}" if row.gemm_gflops else ""),
         _aimed(row.error, None, "{:.1e}"),
         _aimed(row.snr_db, row.snr_target, "{:.1f} dB"),
     ]
