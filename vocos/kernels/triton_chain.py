@@ -74,8 +74,18 @@ def _run_units(x: Tensor, units: Sequence[Unit], last: tuple[Tensor, Tensor] | N
     for i, unit in enumerate(units):
         is_last = i + 1 == len(units)
         following = last if is_last else units[i + 1].first
-        activations = *unit.second, *unit[5:], *((None, None) if following is None else following)
-        x, activated = launch(activated, x, *unit[1:4], *activations, not is_last or last is None)
+        x, activated = launch(
+            activated,
+            x,
+            unit.weight1,
+            unit.bias1,
+            unit.dilation,
+            *unit.second,
+            unit.weight2,
+            unit.bias2,
+            *((None, None) if following is None else following),
+            not is_last or last is None,
+        )
     return x if last is None else activated
 
 

@@ -139,18 +139,20 @@ class Unit(NamedTuple):
 
 def prepare(step: Step, dtype: torch.dtype) -> Unit | None:
     """A step for inputs of a dtype, if it is a residual unit of 16, 32, ... 256 channels."""
-    match step:
-        case Residual(
-            (Periodic() as first, Convolution() as conv1, Periodic() as second, Convolution() as conv2), None
-        ):
-            channels, inputs, taps = conv1.weight.shape
-        case _:
-            return None
+    # Not a `match`, nor slices of steps, which the compiler of torch 2.6 does not know.
+    if not isinstance(step, Residual) or step.shortcut is not None or len(step.steps) != 4:
+        return None
+    first, conv1, second, conv2 = step.steps
+    if not (isinstance(first, Periodic) and isinstance(conv1, Convolution)):
+        return None
+    if not (isinstance(second, Periodic) and isinstance(conv2, Convolution)):
+        return None
+    channels, inputs, taps = conv1.weight.shape
     if (
         channels not in CHANNELS
         or inputs != channels
         or taps % 2 == 0
-        or conv1[2:] != (1, conv1.dilation, taps // 2 * conv1.dilation)
+        or (conv1.stride, conv1.padding) != (1, taps // 2 * conv1.dilation)
         or conv2.weight.shape != (channels, channels, 1)
         or (conv2.stride, conv2.padding) != (1, 0)
         or conv1.bias is None
