@@ -15,8 +15,9 @@ from einops import rearrange
 from golden_state import golden_audio
 from torch import Tensor
 
-from vocos import Voco, get_voco, kernels
+from vocos import Voco, get_voco
 from vocos.kernels import steps
+from vocos.kernels.cache import tensors_of
 
 ITEMS = STAND_INS | OTHERS
 # What references store beside what a codec of ours does: other paddings, other ways to cut long audio, a mask.
@@ -159,7 +160,7 @@ def tap(voco: Voco[Any], item: StandIn, array: str, monkeypatch: pytest.MonkeyPa
     def run(chain: Sequence[steps.Step], x: Tensor) -> Tensor:
         for one in chain:
             x = one.apply(x)
-            if {id(tensor) for tensor in kernels._tensors(one)} <= own and not isinstance(one, steps.Average):
+            if {id(tensor) for tensor in tensors_of(one)} <= own and not isinstance(one, steps.Average):
                 found.append(x)
         return x
 

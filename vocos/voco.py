@@ -12,7 +12,6 @@ from vocos import batches, inputs, kernels, rows
 from vocos.discrete import Discrete
 from vocos.facts import Facts
 from vocos.loading import ConfigT
-from vocos.nn.blocks import Stack
 from vocos.nn.length import Length
 
 __all__ = ["Facts", "Voco"]
@@ -62,8 +61,8 @@ class Voco(Discrete[ConfigT]):
         """
         found = {}
         for name, part in self.network.named_children():
-            has_chains = any(isinstance(module, Stack) for module in part.modules())
-            found[name] = kernels.engine(self.device, self.dtype) if has_chains else "reference"
+            has_engine = any(isinstance(module, kernels.Engined) and module.uses_engine for module in part.modules())
+            found[name] = kernels.engine(self.device, self.dtype) if has_engine else "reference"
         return found
 
     def __repr__(self) -> str:

@@ -137,13 +137,14 @@ def test_tiles_of_every_size_give_the_whole(name: str, tile: int, batch: int) ->
 
 @pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("few_rows", [0, 1 << 20], ids=["as convolutions", "as matrix products"])
-@pytest.mark.parametrize("halved", [1, 1 << 20], ids=["by halves", "at once"])
+@pytest.mark.parametrize("halved", [(0.1, 0), (0.1, 1 << 20), (1 << 20, 0)], ids=["by halves", "in halves", "at once"])
 @torch.no_grad()
 def test_every_way_to_convolve_agrees_with_the_definition(
-    name: str, few_rows: int, halved: int, monkeypatch: pytest.MonkeyPatch
+    name: str, few_rows: int, halved: tuple[float, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convolve, "FEW_ROWS", few_rows)
-    monkeypatch.setattr(convolve, "HALVED_INPUTS", halved)
+    monkeypatch.setattr(convolve, "HALVED_SAVING", halved[0])
+    monkeypatch.setattr(convolve, "HALVED_ROWS", halved[1])
     monkeypatch.setattr(convolve, "WINDOW_NUMBERS", 300)  # so that a product takes several parts
     torch.manual_seed(0)
     chain = CHAINS[name]()
@@ -243,12 +244,16 @@ def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "tiled: 1 steps on [1, 2, 5] torch.float32" in caplog.text
 
 
-def test_a_codec_tells_which_engine_runs_what(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_codec_tells_which_engine_runs_what(weights: Path, folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VOCOS_KERNELS", raising=False)
     voco = get_voco("dac", weights=weights)
     assert voco.kernels() == {"encoder": "tiled", "quantizer": "reference", "decoder": "tiled"}
     assert voco.to(torch.float64).kernels() == dict.fromkeys(("encoder", "quantizer", "decoder"), "reference")
-    assert set(get_voco("mel", weights=weights).kernels().values()) == {"reference"}
+    assert get_voco("mel", weights=weights).kernels() == {"features": "reference", "backbone": "tiled", "head": "tiled"}
+    codec = get_voco("encodec_24khz", weights=folder("original-encodec_24khz")).kernels()
+    assert codec == {"encoder": "tiled", "quantizer": "reference", "decoder": "tiled"}
+    whole = get_voco("encodec_48khz", weights=folder("transformers-encodec_48khz"))  # has norms over all of time
+    assert set(whole.kernels().values()) == {"reference"}
     assert set(get_voco("griffinlim").kernels().values()) <= {"reference"}
 
 

@@ -112,7 +112,7 @@ class DacVaeEncoder(Encoder):
         self.scale = nn.Linear(config.latent_dim, config.latent_dim)
 
     def forward(self, audio: Tensor) -> Tensor:
-        h = kernels.run(self.trunk(), audio, self._cache)
+        h = kernels.run(self.trunk(), audio, self.caches[0])
         features = self.conv_out(h) + reduce(h, "b (d k) l -> b d l", "mean", d=self.conv_out.out_channels)
         features = rearrange(features, "b d l -> b l d")
         return rearrange([self.mean(features), self.scale(features)], "two b l d -> b (two d) l")
@@ -127,7 +127,7 @@ class DacVaeDecoder(Decoder):
 
     def forward(self, latents: Tensor) -> Tensor:
         h = self.conv_in(latents) + repeat(latents, "b d l -> b (d k) l", k=self.repeats)
-        return kernels.run(self.tail(), h, self._cache)
+        return kernels.run(self.tail(), h, self.caches[0])
 
 
 class DacVaeNetwork(nn.Module):

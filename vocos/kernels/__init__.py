@@ -11,29 +11,34 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vocos.errors import InvalidInput, UnsupportedOperation
-from vocos.kernels import steps
+from vocos.kernels import dense, steps
+from vocos.kernels.cache import Cache, Engined, tensors_of
+from vocos.kernels.dense import Activation, Packed
 from vocos.kernels.steps import Average, Chain, Convolution, Elu, Pad, Periodic, Repeat, Residual, Transposed
 from vocos.kernels.tiled import DTYPES, TiledChain
 
 __all__ = [
+    "Activation",
     "Average",
     "Cache",
     "Chain",
     "Convolution",
     "Elu",
+    "Engined",
     "Pad",
     "Periodic",
     "Repeat",
     "Residual",
     "Transposed",
     "engine",
+    "linear",
     "run",
 ]
 
@@ -46,42 +51,24 @@ logger = logging.getLogger(__name__)
 Engine = Callable[[Tensor], Tensor]
 
 
-class Cache:
-    """What an engine keeps of a chain between calls. Copies and pickles of it are empty.
-
-    It is made anew when a tensor of the chain has been replaced or changed in place; not when one has been changed
-    behind autograd's back, through `.data`.
-    """
-
-    def __init__(self) -> None:
-        self._kept: tuple[str, list[Tensor], list[int], Engine] | None = None  # replaced whole, for threads
-
-    def ready(self, name: str, chain: Chain, dtype: torch.dtype) -> Engine:
-        """The chain as the engine of that name wants it."""
-        tensors = list(_tensors(chain))
-        versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
-        kept = self._kept
-        is_current = kept is not None and (name, versions) == (kept[0], kept[2])
-        if kept is None or not is_current or any(a is not b for a, b in zip(tensors, kept[1], strict=True)):
-            with torch.inference_mode(False), torch.no_grad():
-                kept = self._kept = name, tensors, versions, _engine(name)(chain, dtype)
-        return kept[3]
-
-    def clear(self) -> None:
-        """Keep nothing."""
-        self._kept = None
-
-    def __reduce__(self) -> Any:
-        return Cache, ()
-
-
 def run(chain: Chain, x: Tensor, cache: Cache) -> Tensor:
     """A chain of steps: `[B, I, N]` -> `[B, O, M]`."""
-    wants_gradients = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *_tensors(chain)))
-    chosen = engine(x.device, x.dtype, wants_gradients)
+    chosen = _chosen(x, chain)
     if not torch.compiler.is_compiling():
         logger.debug("%s: %d steps on %s %s", chosen, len(chain), list(x.shape), x.dtype)
-    return steps.run(chain, x) if chosen == "reference" else cache.ready(chosen, chain, x.dtype)(x)
+    return steps.run(chain, x) if chosen == "reference" else cache.ready(_maker(chosen), chain, x.dtype)(x)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, cache: Cache, activation: Activation = "none") -> Tensor:
+    """A linear layer, and GELU if wanted: `[..., I]`, `[O, I]`, `[O]` -> `[..., O]`."""
+    if _chosen(x, (weight, bias)) == "tiled":
+        return cache.ready(Packed, weight)(x, bias, activation)
+    return dense.plain(x, weight, bias, activation)
+
+
+def _chosen(x: Tensor, weights: Any) -> str:
+    wants_gradients = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors_of(weights)))
+    return engine(x.device, x.dtype, wants_gradients)
 
 
 def engine(device: torch.device, dtype: torch.dtype, wants_gradients: bool = False) -> str:
@@ -135,17 +122,9 @@ def _triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
     return None
 
 
-def _engine(name: str) -> Callable[[Chain, torch.dtype], Engine]:
+def _maker(name: str) -> Callable[[Chain, torch.dtype], Engine]:
     if name == "tiled":
         return TiledChain
     from vocos.kernels.triton_chain import TritonChain  # not before it is needed: Triton is not everywhere
 
     return TritonChain
-
-
-def _tensors(chain: Any) -> Iterator[Tensor]:
-    for item in chain:
-        if isinstance(item, Tensor):
-            yield item
-        elif isinstance(item, tuple):
-            yield from _tensors(item)

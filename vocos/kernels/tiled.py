@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
@@ -37,6 +38,7 @@ from vocos.kernels.steps import (
 
 TILE = 8208  # samples at the highest rate of a group; a multiple of TILE_STEP
 TILE_STEP = 18  # twice the longest dilation: convolutions by halves then need no padding
+MAPPED_BYTES = 1 << 25  # from here on, common allocators map memory anew at each call
 DTYPES = (torch.float32, torch.bfloat16)
 
 Range: TypeAlias = tuple[int, int]
@@ -95,10 +97,19 @@ def _run_group(steps: Chain, runners: Sequence[Runner], x: Tensor, tile: int) ->
             if result is None:
                 if part.shape[:2] == (batch, outputs):
                     return part.contiguous()
-                result = part.new_empty(batch, outputs, part.shape[2])
+                result = _roomy(batch, outputs, part.shape[2], part.dtype)
             result[row : row + rows, slice(*target)] = part
     assert result is not None  # noqa: S101  # for the type checker: a row has an output
     return result
+
+
+def _roomy(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor:
+    """An empty tensor; a large one by NumPy, which asks the system for large pages: it is then touched in less time."""
+    size = batch * length * channels
+    if size * dtype.itemsize < MAPPED_BYTES:
+        return torch.empty(batch, length, channels, dtype=dtype)
+    numbers = torch.from_numpy(np.empty(size * dtype.itemsize, np.uint8))
+    return numbers.view(dtype).view(batch, length, channels)
 
 
 def _run(steps: Chain, runners: Sequence[Runner], x: Tensor, n: int, source: Range, target: Range) -> Tensor:
@@ -165,15 +176,15 @@ class _Convolution:
     def __init__(self, step: Convolution) -> None:
         self.step = step
         weight = rearrange(step.weight, "o i (tap s) -> o tap (s i)", s=step.stride)
-        self.taps = Taps(weight, step.bias, step.dilation)
+        self.taps = Taps(weight)
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
-        stride, (low, high) = self.step.stride, self.step.span(*target)
+        step, stride, (low, high) = self.step, self.step.stride, self.step.span(*target)
         left, right = source[0] - low, high - source[1]
         if stride == 1:
-            return self.taps(x, left, right)
+            return self.taps(x, step.bias, step.dilation, left, right)
         x = F.pad(x, (0, 0, left, right)) if left or right else x.contiguous()
-        return self.taps(x.view(x.shape[0], -1, stride * x.shape[2]), 0, 0)
+        return self.taps(x.view(x.shape[0], -1, stride * x.shape[2]), step.bias, 1)
 
 
 class _Transposed:
@@ -182,11 +193,12 @@ class _Transposed:
     def __init__(self, step: Transposed) -> None:
         self.step = step
         taps = rearrange(step.weight, "i o (tap s) -> (s o) tap i", tap=2)  # of t, of t - 1
-        self.taps = Taps(taps.flip(1), None if step.bias is None else step.bias.repeat(step.stride), 1)
+        self.taps = Taps(taps.flip(1))
+        self.bias = None if step.bias is None else step.bias.repeat(step.stride)
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
         stride, (low, high) = self.step.stride, self.step.span(*target)
-        y = self.taps(x, source[0] - low, high - source[1])
+        y = self.taps(x, self.bias, 1, source[0] - low, high - source[1])
         y = y.reshape(y.shape[0], -1, y.shape[2] // stride)
         first = (low + 1) * stride - self.step.padding  # the first output of y
         return _cut(y, (first, first + y.shape[1]), target)

@@ -6,9 +6,9 @@ Source: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -164,20 +164,11 @@ def _joined(modules: Iterable[Any]) -> Chain:
     return tuple(step for module in modules for step in module.chain())
 
 
-class Stack(Layers):
+class Stack(kernels.Engined, Layers):
     """Layers that run as one chain, on the engine that `kernels.run` chooses."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._cache = kernels.Cache()
-
     def forward(self, x: Tensor) -> Tensor:
-        return kernels.run(self.chain(), x, self._cache)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._cache.clear()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
+        return kernels.run(self.chain(), x, self.caches[0])
 
 
 class Encoder(Stack):

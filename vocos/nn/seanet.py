@@ -6,9 +6,9 @@ Source: Defossez et al., "High Fidelity Neural Audio Compression", arXiv 2210.13
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from einops import rearrange
 from torch import Tensor, nn
@@ -165,15 +165,15 @@ class ResidualLSTM(nn.Module):
         return x + rearrange(self.lstm(steps)[0], "l b c -> b c l").to(x.dtype)
 
 
-class SEANet(nn.Module):
+class SEANet(kernels.Engined):
     """Layers of which those before and after the LSTM run as chains, unless they have norms over all of time."""
 
     layers: nn.Sequential
+    n_caches = 2
 
     def __init__(self, style: SEANetStyle) -> None:
         super().__init__()
-        self.has_norm = style.has_norm
-        self._caches = kernels.Cache(), kernels.Cache()
+        self.uses_engine = not style.has_norm
 
     def chains(self) -> tuple[Chain, Chain]:
         """What the layers before the LSTM and those after it compute."""
@@ -182,20 +182,14 @@ class SEANet(nn.Module):
         return _joined(before), _joined(after)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.has_norm:
+        if not self.uses_engine:
             return self.layers(x)
         before, after = self.chains()
-        x = self.layers[self._lstm_place()](kernels.run(before, x, self._caches[0]))
-        return kernels.run(after, x, self._caches[1])
+        x = self.layers[self._lstm_place()](kernels.run(before, x, self.caches[0]))
+        return kernels.run(after, x, self.caches[1])
 
     def _lstm_place(self) -> int:
         return next(i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualLSTM))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        for cache in self._caches:
-            cache.clear()
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
 
 
 class SEANetEncoder(SEANet):

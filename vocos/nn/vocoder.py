@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from vocos import kernels
 from vocos.config import expect
 from vocos.nn.conv import same_conv
 from vocos.nn.spectral import Framing, InverseSTFT
@@ -55,6 +56,16 @@ def channel_last(conv: nn.Conv1d, x: Tensor) -> Tensor:
     return y[:, :, 0].mT
 
 
+class Dense(nn.Linear, kernels.Engined):
+    """A linear layer, and an activation if wanted, on the engine that `kernels.linear` chooses.
+
+    Shape: `[..., inputs]` -> `[..., outputs]`.
+    """
+
+    def forward(self, x: Tensor, activation: kernels.Activation = "none") -> Tensor:
+        return kernels.linear(x, self.weight, self.bias, self.caches[0], activation)
+
+
 class ConvNeXtBlock(nn.Module):
     """x + gamma * pointwise(GELU(pointwise(norm(depthwise convolution(x))))).
 
@@ -65,13 +76,13 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv1d(channels, channels, 7, padding=3, groups=channels)
         self.norm = _norm(conditions, channels)
-        self.pwconv1 = nn.Linear(channels, intermediate)
-        self.pwconv2 = nn.Linear(intermediate, channels)
+        self.pwconv1 = Dense(channels, intermediate)
+        self.pwconv2 = Dense(intermediate, channels)
         self.gamma = nn.Parameter(torch.empty(channels))
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
         y = _normalised(self.norm, channel_last(self.dwconv, x), condition)
-        return torch.addcmul(x, self.gamma, self.pwconv2(F.gelu(self.pwconv1(y))))
+        return torch.addcmul(x, self.gamma, self.pwconv2(self.pwconv1(y, "gelu")))
 
 
 class Backbone(nn.Module):
@@ -109,7 +120,7 @@ class FourierHead(nn.Module):
 
     def __init__(self, channels: int, framing: Framing) -> None:
         super().__init__()
-        self.out = nn.Linear(channels, framing.n_fft + 2)
+        self.out = Dense(channels, framing.n_fft + 2)
         self.istft = InverseSTFT(framing)
 
     def forward(self, x: Tensor, length: int | None = None) -> Tensor:
