@@ -35,7 +35,9 @@ class Taps:
             both = even + F.pad(odd, (0, 0, 0, even.shape[1] - odd.shape[1]))
             self.even, self.odd, self.both = Taps(even), Taps(odd), Taps(both)
         else:
-            self.whole = _Whole(weight)
+            # In bfloat16, what is summed at last would have been rounded before.
+            is_narrow = 2 * self.kernel * outputs <= inputs and weight.dtype != torch.bfloat16
+            self.whole = _Narrow(weight) if is_narrow else _Whole(weight)
 
     def __call__(
         self, x: Tensor, bias: Tensor | None, dilation: int, left: int = 0, right: int = 0, onto: Tensor | None = None
@@ -76,6 +78,25 @@ class Taps:
         torch.add(shared, first.view_as(shared), out=y[:, :, 0])
         torch.add(shared, second.view_as(shared), out=y[:, :, 1])
         return y.flatten(1, 3)[:, :rows]
+
+
+class _Narrow:
+    """A convolution to few channels: each tap's product for itself, and then their sum, which is small."""
+
+    def __init__(self, weight: Tensor) -> None:
+        self.outputs, self.kernel, _ = weight.shape
+        self.matrix = Packed(weight.transpose(0, 1).flatten(0, 1))
+
+    def __call__(
+        self, x: Tensor, bias: Tensor | None, dilation: int, left: int, right: int, onto: Tensor | None
+    ) -> Tensor:
+        """The convolution of x and so many zeros at its ends, and `onto`."""
+        taps = F.pad(self.matrix(x, None), (0, 0, left, right))
+        batch, n, size = taps.shape
+        shape = batch, n - (self.kernel - 1) * dilation, self.outputs, self.kernel
+        y = taps.as_strided(shape, (n * size, size, 1, dilation * size + self.outputs)).sum(-1)
+        y = y if bias is None else y.add_(bias)
+        return y if onto is None else y.add_(onto)
 
 
 class _Whole:

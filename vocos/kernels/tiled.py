@@ -36,8 +36,8 @@ from vocos.kernels.steps import (
     ranges,
 )
 
-TILE = 8208  # samples at the highest rate of a group; a multiple of TILE_STEP
-TILE_STEP = 18  # twice the longest dilation: convolutions by halves then need no padding
+TILE_BYTES = 4 * 8208  # of a channel at the highest rate of a group
+TILE_STEP = 18  # samples, twice the longest dilation: convolutions by halves then need no padding
 MAPPED_BYTES = 1 << 25  # from here on, common allocators map memory anew at each call
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -57,9 +57,10 @@ class TiledChain:
     def __init__(self, chain: Chain, dtype: torch.dtype) -> None:
         self.groups = [(steps, [_runner(step, dtype) for step in steps]) for steps in groups(chain)]
 
-    def __call__(self, x: Tensor, tile: int = TILE) -> Tensor:
-        """`[B, I, N]` -> `[B, O, length(N)]`, a view of a contiguous `[B, length(N), O]`."""
+    def __call__(self, x: Tensor, tile: int | None = None) -> Tensor:
+        """`[B, I, N]` -> `[B, O, length(N)]`, a view of a contiguous `[B, length(N), O]`; tile: samples of one."""
         x = x.mT.contiguous()
+        tile = tile or TILE_BYTES // x.element_size()
         for steps, runners in self.groups:
             x = _run_group(steps, runners, x, tile)
         return x.mT
