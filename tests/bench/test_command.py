@@ -15,6 +15,7 @@ from vocos import cli
 from vocos.bench import cases, curves, machine, memory, report, shares
 from vocos.bench.cases import Network
 from vocos.bench.comparison import Settings
+from vocos.bench.contestants import Local
 from vocos.bench.measure import Row, Timing
 from vocos.bench.memory import Memory
 from vocos.codecs.dacvae import DacVae
@@ -106,6 +107,26 @@ def test_absent_peer_is_said_and_ours_is_timed_all_the_same(bench: Bench, monkey
         assert "PyPI's vocos has the name of this package" in line["problem"]
         assert float(line["ours_median_seconds"]) > 0
         assert "speedup" not in line
+
+
+def test_compiled_peer_is_compared_too_and_one_that_fails_is_said(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(given: Tensor) -> Tensor:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Local, "compiled", lambda self: Local(fail))
+    code, _, lines = bench("--compile", "--dtypes", "float32")
+    assert code == 0
+    assert len(lines) == 12
+    for line in lines[::2]:
+        assert float(line["speedup"]) > 0
+    for line in lines[1::2]:
+        assert line["problem"] == "torch.compile of the peer fails: ZeroDivisionError"
+    monkeypatch.setattr(Local, "compiled", lambda self: Local(self.function))
+    _, text, lines = bench("--compile", "--dtypes", "float32")
+    assert [float(line["speedup"]) > 0 for line in lines] == [True] * 12
+    assert "plain modules with weight norm, torch.compile" in text
 
 
 def test_memory_and_profile_are_tables_of_their_own(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

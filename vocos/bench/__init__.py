@@ -11,7 +11,9 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Give the command its options; nothing heavy is imported."""
-    parser.add_argument("--only", nargs="+", metavar="CASE", help='such as dac, or "* decode"; default: every case')
+    parser.add_argument(
+        "--only", nargs="+", action="extend", metavar="CASE", help='such as dac, or "* decode"; default: every case'
+    )
     parser.add_argument("--seconds", nargs="+", type=float, default=[10.0, 1.0], help="of audio; default: 10 1")
     parser.add_argument("--batch", type=int, default=8, help="clips at once, of the shortest length too; default: 8")
     parser.add_argument("--runs", type=int, default=5, help="timed, of each; default: 5")

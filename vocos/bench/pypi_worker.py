@@ -44,6 +44,15 @@ def allow_torchaudio() -> None:
         pass
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function under torch.compile with its weights frozen, for each shape anew: what serves a peer best."""
+    torch = importlib.import_module("torch")
+    config = importlib.import_module("torch._dynamo.config")
+    limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"  # before torch 2.7
+    setattr(config, limit, 64)  # of a layer's code, which every layer of its kind shares
+    return torch.compile(function, options={"freezing": True}, dynamic=False)
+
+
 def peak_during(function: Callable[[], object]) -> int:
     """Bytes of memory that a call needs at most, beyond those that the process had before."""
     try:
@@ -82,9 +91,7 @@ class Worker:
 
     def compile(self) -> None:
         """Decode under torch.compile from now on."""
-        import torch
-
-        self.decode = torch.compile(self.model.decode, options={"freezing": True})
+        self.decode = compiled(self.model.decode)
 
     def prepare(self, path: str) -> None:
         """The input of the runs: latents `[B, C, L]`."""
