@@ -137,6 +137,38 @@ def test_tiles_of_every_size_give_the_whole(name: str, tile: int, batch: int) ->
 
 
 @pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("segment", [1, 33, 80])
+@torch.no_grad()
+def test_segments_of_every_size_give_the_whole(name: str, segment: int) -> None:
+    torch.manual_seed(0)
+    chain = CHAINS[name]()
+    for n in (16, 136):
+        x = random(2, inputs(chain), n)
+        given = tiled.TiledChain(chain, x.dtype)(x, 20, segment)
+        torch.testing.assert_close(given, steps.run(chain, x), rtol=0, atol=1e-9)
+
+
+@torch.no_grad()
+def test_memory_does_not_grow_with_the_length_beyond_a_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = encoder(2, 4)
+    largest = []
+    real = tiled._roomy
+
+    def roomy(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor:
+        largest.append(batch * length * channels)
+        return real(batch, length, channels, dtype)
+
+    monkeypatch.setattr(tiled, "_roomy", roomy)
+    peaks = []
+    for n in (4000, 16000):
+        largest.clear()
+        tiled.TiledChain(chain, torch.float64)(random(1, 2, n), 100, 1000)
+        peaks.append(max(largest))
+    outputs = 3 * 16000 // 8  # the result itself
+    assert peaks[1] <= max(1.1 * peaks[0], outputs)
+
+
+@pytest.mark.parametrize("name", CHAINS)
 @pytest.mark.parametrize("few_rows", [0, 1 << 20], ids=["as convolutions", "as matrix products"])
 @pytest.mark.parametrize("halved", [(0.1, 0), (1.6, 1 << 20), (1 << 20, 0)], ids=["by halves", "in halves", "at once"])
 @torch.no_grad()

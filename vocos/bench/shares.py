@@ -10,7 +10,9 @@ from torch.profiler import ProfilerActivity, profile
 from vocos.bench.contestants import Contestant
 
 # Operators that do the arithmetic themselves; their callers have no time of their own.
-ARITHMETIC = re.compile(r"conv|^aten::(mm|addmm|bmm|baddbmm|addbmm|_?linear|linear)$|gemm|rnn|lstm|sgemm")
+ARITHMETIC = re.compile(
+    r"conv|linear_pointwise|^aten::(mm|addmm|bmm|baddbmm|addbmm|_?linear|linear)$|gemm|rnn|lstm|sgemm"
+)
 SHOWN = 8  # operators
 
 

@@ -38,6 +38,7 @@ from vocos.kernels.steps import (
 
 TILE_BYTES = 4 * 8208  # of a channel at the highest rate of a group
 TILE_STEP = 18  # samples, twice the longest dilation: convolutions by halves then need no padding
+SEGMENT = 1 << 20  # samples at the highest rate of a chain, beyond which memory does not grow with the length
 MAPPED_BYTES = 1 << 25  # from here on, common allocators map memory anew at each call
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -57,13 +58,35 @@ class TiledChain:
     def __init__(self, chain: Chain, dtype: torch.dtype) -> None:
         self.groups = [(steps, [_runner(step, dtype) for step in steps]) for steps in groups(chain)]
 
-    def __call__(self, x: Tensor, tile: int | None = None) -> Tensor:
-        """`[B, I, N]` -> `[B, O, length(N)]`, a view of a contiguous `[B, length(N), O]`; tile: samples of one."""
+    def __call__(self, x: Tensor, tile: int | None = None, segment: int = SEGMENT) -> Tensor:
+        """`[B, I, N]` -> `[B, O, length(N)]`, a view of a contiguous `[B, length(N), O]`.
+
+        tile and segment: samples at the highest rate.
+        """
         x = x.mT.contiguous()
         tile = tile or TILE_BYTES // x.element_size()
-        for steps, runners in self.groups:
-            x = _run_group(steps, runners, x, tile)
-        return x.mT
+        sizes = [x.shape[1]]
+        for steps, _ in self.groups:
+            sizes.append(lengths(steps, sizes[-1])[-1])
+        return _in_parts(
+            lambda part, target: self._segment(part, sizes, target, tile),
+            x,
+            sizes[-1],
+            segment * sizes[-1] // max(sizes),
+        ).mT
+
+    def _segment(self, x: Tensor, sizes: Sequence[int], target: Range, tile: int) -> Tensor:
+        """Outputs `target`, group by group, of which each makes what the next one needs."""
+        targets = [target]
+        for (steps, _), n in zip(reversed(self.groups), reversed(sizes[:-1]), strict=True):
+            targets.append(ranges(steps, n, *targets[-1])[0])
+        targets.reverse()
+        x = _cut(x, (0, sizes[0]), targets[0])
+        for (steps, runners), n, outputs, before, after in zip(
+            self.groups, sizes, sizes[1:], targets, targets[1:], strict=False
+        ):
+            x = _run_group(steps, runners, x, n, outputs, before, after, tile)
+        return x
 
 
 def groups(chain: Chain) -> list[Chain]:
@@ -82,24 +105,41 @@ def groups(chain: Chain) -> list[Chain]:
     return [chain[start:stop] for start, stop in pairwise(edges)]
 
 
-def _run_group(steps: Chain, runners: Sequence[Runner], x: Tensor, tile: int) -> Tensor:
-    """A group in tiles: many short rows at once, or a part of a long row."""
-    batch, inputs = x.shape[:2]
-    outputs = lengths(steps, inputs)[-1]
-    tile = max(1, tile * outputs // max(inputs, outputs))
-    rows = max(1, tile // outputs)
-    tile = -(-outputs // -(-outputs // tile))  # of equal tiles, the same number
-    tile = min(outputs, -(-tile // TILE_STEP) * TILE_STEP)
+def _run_group(
+    steps: Chain, runners: Sequence[Runner], x: Tensor, n: int, outputs: int, source: Range, target: Range, tile: int
+) -> Tensor:
+    """Outputs `target` of a group of n inputs, of which x holds `source`, in tiles."""
+
+    def run(part: Tensor, inside: Range) -> Tensor:
+        return _run(steps, runners, part, n, source, (target[0] + inside[0], target[0] + inside[1]))
+
+    return _in_parts(run, x, target[1] - target[0], tile * outputs // max(n, outputs), TILE_STEP)
+
+
+def _in_parts(run: Callable[[Tensor, Range], Tensor], x: Tensor, outputs: int, part: int, step: int = 1) -> Tensor:
+    """The outputs of all rows of x, about so many at a time: many short rows at once, or a part of a long row.
+
+    Args:
+        run: makes a range of the outputs of some rows.
+        x: `[B, N, C]`.
+        outputs: of a row.
+        part: of them at a time, about.
+        step: that a part of a row is a multiple of.
+    """
+    part = max(1, part)
+    rows = max(1, part // outputs)
+    part = -(-outputs // -(-outputs // part))  # of equal parts, the same number
+    part = min(outputs, -(-part // step) * step)
     result: Tensor | None = None
-    for row in range(0, batch, rows):
-        for start in range(0, outputs, tile):
-            target = start, min(start + tile, outputs)
-            part = _run(steps, runners, x[row : row + rows], inputs, (0, inputs), target)
+    for row in range(0, x.shape[0], rows):
+        for start in range(0, outputs, part):
+            target = start, min(start + part, outputs)
+            found = run(x[row : row + rows], target)
             if result is None:
-                if part.shape[:2] == (batch, outputs):
-                    return part.contiguous()
-                result = _roomy(batch, outputs, part.shape[2], part.dtype)
-            result[row : row + rows, slice(*target)] = part
+                if found.shape[:2] == (x.shape[0], outputs):
+                    return found.contiguous()
+                result = _roomy(x.shape[0], outputs, found.shape[2], found.dtype)
+            result[row : row + rows, slice(*target)] = found
     assert result is not None  # noqa: S101  # for the type checker: a row has an output
     return result
 
