@@ -37,6 +37,7 @@ __all__ = [
     "Repeat",
     "Residual",
     "Transposed",
+    "by_rows",
     "engine",
     "linear",
     "run",
@@ -64,6 +65,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, cache: Cache, activat
     if _chosen(x, (weight, bias)) == "tiled":
         return cache.ready(Packed, weight)(x, bias, activation)
     return dense.plain(x, weight, bias, activation)
+
+
+def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, weights: Any) -> Tensor:
+    """What a function of each row, with these weights, makes of many: `[B, N, I]` -> `[B, N, O]`."""
+    return dense.in_row_parts(function, x) if _chosen(x, weights) == "tiled" else function(x)
 
 
 def _chosen(x: Tensor, weights: Any) -> str:

@@ -224,8 +224,15 @@ class InverseSTFT(Float32Module):
         Returns:
             `[B, samples]`: `length` of them, or fewer if the frames do not reach so far.
         """
+        return self.joined(self.frames(spectrum), length)
+
+    def frames(self, spectrum: Tensor) -> Tensor:
+        """Windowed frames, each by itself: `[B, L, n_fft/2 + 1]` -> `[B, L, n_fft]`."""
+        return torch.fft.irfft(spectrum, dim=-1) * self.window
+
+    def joined(self, frames: Tensor, length: int | None = None) -> Tensor:
+        """Audio of frames: `[B, L, n_fft]` -> `[B, samples]`, as `forward`."""
         hop, start = self.framing.hop_length, self.framing.pad
-        frames = torch.fft.irfft(spectrum, dim=-1) * self.window
         envelope = _overlap_add(self.window.square().expand(1, frames.shape[1], -1), hop)
         samples = self.framing.samples(frames.shape[1])
         if length is not None:
@@ -254,7 +261,8 @@ def _overlap_add(frames: Tensor, hop: int) -> Tensor:
     """
     batch, n_frames, size = frames.shape
     pieces = -(-size // hop)
-    cut = F.pad(frames, (0, pieces * hop - size)).reshape(batch, n_frames, pieces, hop)
+    whole = frames if size == pieces * hop else F.pad(frames, (0, pieces * hop - size))  # which would copy them
+    cut = whole.reshape(batch, n_frames, pieces, hop)
     total = frames.new_zeros(batch, n_frames + pieces - 1, hop)
     for piece in range(pieces):
         total[:, piece : piece + n_frames] += cut[:, :, piece]

@@ -82,7 +82,9 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
         y = _normalised(self.norm, channel_last(self.dwconv, x), condition)
-        return torch.addcmul(x, self.gamma, self.pwconv2(self.pwconv1(y, "gelu")))
+        weights = self.pwconv1.weight, self.pwconv2.weight, self.gamma
+        y = kernels.by_rows(lambda rows: self.pwconv2(self.pwconv1(rows, "gelu")), y, weights)
+        return torch.addcmul(x, self.gamma, y)
 
 
 class Backbone(nn.Module):
@@ -124,11 +126,15 @@ class FourierHead(nn.Module):
         self.istft = InverseSTFT(framing)
 
     def forward(self, x: Tensor, length: int | None = None) -> Tensor:
+        frames = kernels.by_rows(self._frames, x, self.out.weight)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.istft.joined(frames, length)[:, None]
+
+    def _frames(self, x: Tensor) -> Tensor:
         coefficients = self.out(x)
         with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = coefficients.float().chunk(2, dim=-1)
-            spectrum = torch.polar(log_magnitude.exp().clamp(max=MAGNITUDE_CAP), phase)
-            return self.istft(spectrum, length)[:, None]
+            return self.istft.frames(torch.polar(log_magnitude.exp().clamp(max=MAGNITUDE_CAP), phase))
 
 
 # What the transformers port calls the hyperparameters, and the values of those it has in a config without a choice.
