@@ -26,6 +26,7 @@ from vocos.kernels import (
     Residual,
     Transposed,
     convolve,
+    parts,
     steps,
     tiled,
 )
@@ -152,13 +153,13 @@ def test_segments_of_every_size_give_the_whole(name: str, segment: int) -> None:
 def test_memory_does_not_grow_with_the_length_beyond_a_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = encoder(2, 4)
     largest = []
-    real = tiled._roomy
+    real = parts._roomy
 
     def roomy(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor:
         largest.append(batch * length * channels)
         return real(batch, length, channels, dtype)
 
-    monkeypatch.setattr(tiled, "_roomy", roomy)
+    monkeypatch.setattr(parts, "_roomy", roomy)
     peaks = []
     for n in (4000, 16000):
         largest.clear()
@@ -330,3 +331,17 @@ def test_a_loaded_codec_that_changes_dtype_or_weights_gives_the_new_results(weig
     fresh = get_voco("dac", weights=weights)
     fresh.load_state_dict(state)
     torch.testing.assert_close(fresh.decode(latents), changed, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["dac", "mel"])
+@torch.no_grad()
+def test_weights_that_have_been_rounded_between_two_calls_are_the_rounded_ones(
+    name: str, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voco = get_voco(name, weights=weights)
+    latents = torch.randn(1, 5, voco.latent_dim, generator=torch.Generator().manual_seed(0))
+    first = voco.decode(latents)
+    given = voco.to(torch.bfloat16).to(torch.float32).decode(latents)
+    monkeypatch.setenv("VOCOS_KERNELS", "reference")
+    torch.testing.assert_close(given, voco.decode(latents), rtol=0, atol=1e-5)
+    assert not torch.allclose(given, first, atol=1e-4)

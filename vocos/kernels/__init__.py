@@ -21,6 +21,7 @@ from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.kernels import dense, steps
 from vocos.kernels.cache import Cache, Engined, tensors_of
 from vocos.kernels.dense import Activation, Packed
+from vocos.kernels.parts import in_parts
 from vocos.kernels.steps import Average, Chain, Convolution, Elu, Pad, Periodic, Repeat, Residual, Transposed
 from vocos.kernels.tiled import DTYPES, TiledChain
 
@@ -43,6 +44,7 @@ __all__ = [
     "run",
 ]
 
+ROWS = 1024  # from which on a product is no faster with more
 VARIABLE = "VOCOS_KERNELS"
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ENGINES = ("reference", "tiled", "triton")
@@ -68,8 +70,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, cache: Cache, activat
 
 
 def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, weights: Any) -> Tensor:
-    """What a function of each row, with these weights, makes of many: `[B, N, I]` -> `[B, N, O]`."""
-    return dense.in_row_parts(function, x) if _chosen(x, weights) == "tiled" else function(x)
+    """What a function of each row, with these weights, makes of many: `[B, N, I]` -> `[B, N, O]`.
+
+    In parts on a CPU, where its layers then need little memory between them.
+    """
+    if _chosen(x, weights) != "tiled":
+        return function(x)
+    return in_parts(lambda part, rows: function(part[:, slice(*rows)]), x, x.shape[1], ROWS)
 
 
 def _chosen(x: Tensor, weights: Any) -> str:

@@ -7,7 +7,6 @@ PyTorch's own compiler calls it; it has no public name there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
@@ -16,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Activation = Literal["none", "gelu"]
-ROWS = 1024  # from which on a product is no faster with more
 
 
 class Packed:
@@ -37,24 +35,6 @@ class Packed:
         if onto is None:
             return torch.ops.mkldnn._linear_pointwise(x, self.weight, bias, activation, [], "none")
         return torch.ops.mkldnn._linear_pointwise.binary(x, onto, self.weight, bias, "add")
-
-
-def in_row_parts(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """What a function of each row makes of many, in parts, so that between its layers little memory is needed.
-
-    Shape: `[B, N, I]` -> `[B, N, O]`.
-    """
-    if x.shape[0] * x.shape[1] <= ROWS:
-        return function(x)
-    step = max(1, ROWS // x.shape[0])
-    result: Tensor | None = None
-    for start in range(0, x.shape[1], step):
-        part = function(x[:, start : start + step])
-        if result is None:
-            result = part.new_empty(*x.shape[:2], part.shape[-1])
-        result[:, start : start + step] = part
-    assert result is not None  # noqa: S101  # for the type checker: there are rows
-    return result
 
 
 def plain(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation = "none") -> Tensor:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from vocos.kernels import reference
 from vocos.kernels.convolve import Taps
+from vocos.kernels.parts import Range, in_parts
 from vocos.kernels.steps import (
     Average,
     Chain,
@@ -39,10 +39,8 @@ from vocos.kernels.steps import (
 TILE_BYTES = 4 * 8208  # of a channel at the highest rate of a group
 TILE_STEP = 18  # samples, twice the longest dilation: convolutions by halves then need no padding
 SEGMENT = 1 << 20  # samples at the highest rate of a chain, beyond which memory does not grow with the length
-MAPPED_BYTES = 1 << 25  # from here on, common allocators map memory anew at each call
 DTYPES = (torch.float32, torch.bfloat16)
 
-Range: TypeAlias = tuple[int, int]
 # Makes of the inputs in one range, of a signal of n samples, the outputs in another.
 Runner: TypeAlias = Callable[[Tensor, int, Range, Range], Tensor]
 
@@ -68,7 +66,7 @@ class TiledChain:
         sizes = [x.shape[1]]
         for steps, _ in self.groups:
             sizes.append(lengths(steps, sizes[-1])[-1])
-        return _in_parts(
+        return in_parts(
             lambda part, target: self._segment(part, sizes, target, tile),
             x,
             sizes[-1],
@@ -113,44 +111,7 @@ def _run_group(
     def run(part: Tensor, inside: Range) -> Tensor:
         return _run(steps, runners, part, n, source, (target[0] + inside[0], target[0] + inside[1]))
 
-    return _in_parts(run, x, target[1] - target[0], tile * outputs // max(n, outputs), TILE_STEP)
-
-
-def _in_parts(run: Callable[[Tensor, Range], Tensor], x: Tensor, outputs: int, part: int, step: int = 1) -> Tensor:
-    """The outputs of all rows of x, about so many at a time: many short rows at once, or a part of a long row.
-
-    Args:
-        run: makes a range of the outputs of some rows.
-        x: `[B, N, C]`.
-        outputs: of a row.
-        part: of them at a time, about.
-        step: that a part of a row is a multiple of.
-    """
-    part = max(1, part)
-    rows = max(1, part // outputs)
-    part = -(-outputs // -(-outputs // part))  # of equal parts, the same number
-    part = min(outputs, -(-part // step) * step)
-    result: Tensor | None = None
-    for row in range(0, x.shape[0], rows):
-        for start in range(0, outputs, part):
-            target = start, min(start + part, outputs)
-            found = run(x[row : row + rows], target)
-            if result is None:
-                if found.shape[:2] == (x.shape[0], outputs):
-                    return found.contiguous()
-                result = _roomy(x.shape[0], outputs, found.shape[2], found.dtype)
-            result[row : row + rows, slice(*target)] = found
-    assert result is not None  # noqa: S101  # for the type checker: a row has an output
-    return result
-
-
-def _roomy(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor:
-    """An empty tensor; a large one by NumPy, which asks the system for large pages: it is then touched in less time."""
-    size = batch * length * channels
-    if size * dtype.itemsize < MAPPED_BYTES:
-        return torch.empty(batch, length, channels, dtype=dtype)
-    numbers = torch.from_numpy(np.empty(size * dtype.itemsize, np.uint8))
-    return numbers.view(dtype).view(batch, length, channels)
+    return in_parts(run, x, target[1] - target[0], tile * outputs // max(n, outputs), TILE_STEP)
 
 
 def _run(steps: Chain, runners: Sequence[Runner], x: Tensor, n: int, source: Range, target: Range) -> Tensor:
