@@ -28,10 +28,10 @@ from vocos.bench.cases import CASES, NETWORKS, Case
 from vocos.bench.flops import gflop
 from vocos.bench.measure import Ours, given
 from vocos.bench.report import table
-from vocos.diagnosis import plain_kernels, snr_db
 from vocos.kernels.dense import Packed, has_library
 from vocos.kernels.steps import Convolution, Transposed
 from vocos.nn.seanet import ResidualLSTM
+from vocos.selftest import plain_kernels, snr_db
 from vocos.voco import Voco
 
 DTYPES = ("float32", "bfloat16")

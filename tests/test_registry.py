@@ -142,7 +142,7 @@ class TestPlugin:
         assert torch.equal(voco.decode(voco.encode(audio), length=45), audio)
 
     def test_cannot_take_a_built_in_name(self) -> None:
-        assert type(get_voco("mel")).__module__ == "vocos.codecs.mel"
+        assert type(get_voco("mel")).__module__ == "vocos.codecs.vocos_mel"
 
     def test_broken_one_breaks_only_its_own_name(self) -> None:
         assert get_voco("blocks").channel == 1

@@ -26,9 +26,9 @@ from loopback_hub import LFS_THRESHOLD, LoopbackHub
 from safetensors.torch import save_file
 
 from vocos import CheckpointError, InvalidInput, Voco, get_voco
-from vocos.checkpoint import OWN_MARK
-from vocos.codecs.mel import Mel, MelConfig
-from vocos.hub import DEFAULT_REPOSITORY
+from vocos.codecs.vocos_mel import Mel, MelConfig
+from vocos.weights.formats import OWN_MARK
+from vocos.weights.hub import DEFAULT_REPOSITORY
 
 WEIGHTS = "mel.safetensors"
 LARGE = "org/large"  # a repository whose weights have a SHA-256 for a name
@@ -41,7 +41,7 @@ import dataclasses, hashlib, json, os, resource, signal, sys, threading, time, t
 import torch
 from vocos import *
 from vocos import cli
-from vocos.codecs import dac, dacvae, encodec, mel, oobleck
+from vocos.codecs import dac, dacvae, oobleck, vocos_encodec as encodec, vocos_mel as mel
 
 torch.set_num_threads(1)
 

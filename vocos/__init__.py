@@ -15,8 +15,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vocos.codes import ScaledCodes, arrange_codes
-    from vocos.diagnosis import check
     from vocos.errors import (
         CheckpointError,
         InvalidInput,
@@ -26,12 +24,14 @@ if TYPE_CHECKING:
         VocoError,
         WeightsUnavailable,
     )
-    from vocos.pretrained import Vocos
+    from vocos.files.codes import load_codes, save_codes
+    from vocos.pypi.pretrained import Vocos
     from vocos.registry import get_voco, list_vocos, register_voco
-    from vocos.tokens import load_codes, save_codes
+    from vocos.selftest import check
     from vocos.voco import Voco
+    from vocos.voco.codes import ScaledCodes, arrange_codes
 
-__version__ = "1.0.0.dev0"
+from vocos._version import __version__
 
 __all__ = [
     "CheckpointError",
@@ -55,16 +55,16 @@ __all__ = [
 ]
 
 _HOME = {
-    "check": "diagnosis",
+    "check": "selftest",
     "get_voco": "registry",
     "list_vocos": "registry",
     "register_voco": "registry",
     "Voco": "voco",
-    "Vocos": "pretrained",
-    "load_codes": "tokens",
-    "save_codes": "tokens",
-    "ScaledCodes": "codes",
-    "arrange_codes": "codes",
+    "Vocos": "pypi.pretrained",
+    "load_codes": "files.codes",
+    "save_codes": "files.codes",
+    "ScaledCodes": "voco.codes",
+    "arrange_codes": "voco.codes",
 }
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from vocos.errors import InvalidInput, PluginError, UnknownVoco
-from vocos.hub import DEFAULT_REPOSITORY, Location
+from vocos.weights.hub import DEFAULT_REPOSITORY, Location
 
 if TYPE_CHECKING:
     import torch
@@ -45,13 +45,11 @@ class BuiltIn:
 MUSICGEN = "not for commercial use (https://github.com/facebookresearch/audiocraft)"
 XCODEC = (16000, 1, 1024, 320)  # facts of all its checkpoints
 BUILT_IN = {
-    "mel": BuiltIn("mel:Mel", 24000, 1, 100, 256, DEFAULT_REPOSITORY, None),
-    "encodec": BuiltIn("encodec:Encodec", 24000, 1, 128, 320, DEFAULT_REPOSITORY, None),
-    "encodec_24khz": BuiltIn("encodec_audio:EncodecAudio", 24000, 1, 128, 320, "facebook/encodec_24khz", None),
-    "encodec_32khz": BuiltIn(
-        "encodec_audio:EncodecAudio32", 32000, 1, 128, 640, "facebook/encodec_32khz", None, (MUSICGEN,)
-    ),
-    "encodec_48khz": BuiltIn("encodec_audio:EncodecAudio48", 48000, 2, 129, 320, "facebook/encodec_48khz", "mit"),
+    "mel": BuiltIn("vocos_mel:Mel", 24000, 1, 100, 256, DEFAULT_REPOSITORY, None),
+    "encodec": BuiltIn("vocos_encodec:Encodec", 24000, 1, 128, 320, DEFAULT_REPOSITORY, None),
+    "encodec_24khz": BuiltIn("encodec:EncodecAudio", 24000, 1, 128, 320, "facebook/encodec_24khz", None),
+    "encodec_32khz": BuiltIn("encodec:EncodecAudio32", 32000, 1, 128, 640, "facebook/encodec_32khz", None, (MUSICGEN,)),
+    "encodec_48khz": BuiltIn("encodec:EncodecAudio48", 48000, 2, 129, 320, "facebook/encodec_48khz", "mit"),
     "dac": BuiltIn("dac:Dac", 44100, 1, 128, 512, DEFAULT_REPOSITORY, None),
     "dac_44khz": BuiltIn("dac:Dac44", 44100, 1, 1024, 512, "descript/dac_44khz", "mit"),
     "dac_24khz": BuiltIn("dac:Dac24", 24000, 1, 1024, 320, "descript/dac_24khz", "mit"),

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from vocos.atomic import replacing
 from vocos.bench import curves, machine, memory, report, shares, weights
 from vocos.bench.cases import NETWORKS, Case, chosen
 from vocos.bench.comparison import Settings, compare
 from vocos.bench.measure import Ours, Row, given
 from vocos.errors import InvalidInput
+from vocos.weights.atomic import replacing
 
 STEM = "cpu"  # of the files written
 

@@ -17,8 +17,8 @@ from vocos.bench.contestants import Local, Remote
 from vocos.bench.flops import gflop
 from vocos.bench.measure import Ours, Row, alternate, given, problem_with, relative_error, target_of
 from vocos.bench.peers import contestant
-from vocos.diagnosis import snr_db
 from vocos.errors import UnsupportedOperation
+from vocos.selftest import snr_db
 from vocos.voco import Voco
 
 Sides = dict[str, Local | Remote]

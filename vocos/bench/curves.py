@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from vocos.atomic import replacing
 from vocos.bench.measure import Ours, alternate, given
 from vocos.errors import UnsupportedOperation
 from vocos.voco import Voco
+from vocos.weights.atomic import replacing
 
 LENGTHS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)  # seconds
 BATCHES = (1, 2, 4, 8, 16)

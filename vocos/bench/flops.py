@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vocos.bench.measure import Ours
-from vocos.diagnosis import plain_kernels
+from vocos.selftest import plain_kernels
 from vocos.voco import Voco
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vocos.bench.cases import SHORT_CLIP, Case
 from vocos.bench.contestants import Contestant, Local
-from vocos.diagnosis import snr_db
-from vocos.variational import VariationalVoco
+from vocos.selftest import snr_db
 from vocos.voco import Voco
+from vocos.voco.variational import VariationalVoco
 
 TOLERANCE = 1e-4  # largest error of float32, relative to the largest value
 ENOUGH_DB = 20.0  # of bfloat16 against float32: below, it is not the same sound

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vocos import checkpoint, export
 from vocos.bench.cases import Network
-from vocos.codecs.encodec_audio import FORMATS
+from vocos.codecs.encodec import FORMATS
 from vocos.registry import get_voco
 from vocos.voco import Voco
+from vocos.weights import export, formats
 
 # Ends of the branches that are added to what they came from, and of the decoder, before its tanh: the small stand-in
 # weights of the tests have the same gain there, so that nothing saturates.
@@ -36,7 +36,7 @@ def write(network: Network, folder: Path) -> None:
     fill(module)
     state = module.state_dict()
     if network.layout == "vocos":
-        checkpoint.save(folder, state, config.as_dict(), {"voco": network.voco})
+        formats.save(folder, state, config.as_dict(), {"voco": network.voco})
     else:
         known = {target.name: target for target in (*LAYOUTS, *type(blank).targets)}
         export.write(folder, state, known[network.layout], config)

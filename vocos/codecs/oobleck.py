@@ -14,16 +14,16 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from vocos.checkpoint import Format
 from vocos.config import Config, expect, section
-from vocos.export import OLD_STYLE, Target
-from vocos.hub import DEFAULT_REPOSITORY, Source
 from vocos.nn.blocks import Decoder, Encoder, SnakeBeta
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
 from vocos.nn.names import hub_names, numbered_names
-from vocos.variational import VariationalVoco
 from vocos.voco import Facts
+from vocos.voco.variational import VariationalVoco
+from vocos.weights.export import OLD_STYLE, Target
+from vocos.weights.formats import Format
+from vocos.weights.hub import DEFAULT_REPOSITORY, Source
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""Loudness, against descript-audiotools 0.7.2 and what the standard says of sines."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vocos.files.codes.loudness import loudness
+
+
+def ramp(samples: int, channels: int) -> torch.Tensor:
+    """A sound that any machine makes alike."""
+    time = torch.arange(samples, dtype=torch.float64)
+    parts = [torch.sin(time * (0.01 + 0.03 * c)) + 0.3 * torch.sin(time * time * 1e-5) for c in range(channels)]
+    return (torch.stack(parts, dim=1) * torch.linspace(0.01, 0.3, samples)[:, None])[None].float()
+
+
+# `AudioSignal(sound, rate).loudness()`, of the ramp alone and with a thousandth of it after it, which is below the gate
+@pytest.mark.parametrize(
+    ("samples", "sampling_rate", "channels", "alone", "gated"),
+    [
+        (500, 16000, 1, -36.82914, -36.82883),
+        (11003, 16000, 1, -26.54116, -26.35390),
+        (30000, 44100, 2, -16.16371, -16.07874),
+        (100000, 24000, 1, -21.42428, -21.41134),
+    ],
+)
+def test_loudness_is_that_of_audiotools(
+    samples: int, sampling_rate: int, channels: int, alone: float, gated: float
+) -> None:
+    sound = ramp(samples, channels)
+    assert loudness(sound, sampling_rate) == pytest.approx(alone, abs=2e-3)  # its filter runs in float32
+    assert loudness(torch.cat([sound, sound * 1e-3], dim=1), sampling_rate) == pytest.approx(gated, abs=2e-3)
+
+
+def test_full_sine_has_the_loudness_of_the_standard() -> None:
+    """BS.1770: a sine of 997 Hz at full scale in one channel reads -3.01."""
+    sine = torch.sin(2 * math.pi * 997 * torch.arange(96000, dtype=torch.float64) / 48000)[None, :, None]
+    assert loudness(sine, 48000) == pytest.approx(-3.01, abs=0.05)
+
+
+def test_silence_is_the_least() -> None:
+    assert loudness(torch.zeros(1, 16000, 1), 16000) == -70.0
+    assert loudness(torch.full((1, 100, 1), 1e-9), 16000) == -70.0

@@ -1,0 +1,221 @@
+"""DAC, the Descript Audio Codec: Snake convolutions and a residual quantiser of small codebooks.
+
+Paper: "High-Fidelity Audio Compression with Improved RVQGAN", arXiv 2306.06546.
+Weights: `dac` Hub optimizerai/vocos (44.1 kHz, 16 kbps), no licence stated; `dac_44khz` (8 kbps), `dac_24khz` and
+`dac_16khz` Hub descript/dac_44khz and so on, MIT. The `.pth` files of descript-audio-codec, MIT, can be read too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vocos.codecs.dac import unpadded
+from vocos.errors import InvalidInput
+from vocos.nn.blocks import Decoder, Encoder, RatesConfig
+from vocos.nn.conv import pad_to_multiple
+from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
+from vocos.nn.names import hub_names, numbered_names
+from vocos.nn.quantize import FactorizedRVQ
+from vocos.voco import Facts, Voco, checks
+from vocos.weights.export import OLD_STYLE, Target
+from vocos.weights.formats import Format
+from vocos.weights.hub import DEFAULT_REPOSITORY, Source
+
+# What transformers calls the hyperparameters. Its `hop_length` is wrong for the 16 and 24 kHz models, and not read.
+TRANSFORMERS_KEYS = {
+    "encoder_hidden_size": "encoder_dim",
+    "downsampling_ratios": "encoder_rates",
+    "hidden_size": "latent_dim",
+    "decoder_hidden_size": "decoder_dim",
+    "upsampling_ratios": "decoder_rates",
+    "sampling_rate": "sample_rate",
+}
+
+
+@dataclass(frozen=True)
+class DacConfig(RatesConfig):
+    """Hyperparameters, named as in the public config files."""
+
+    latent_dim: int = 128
+    n_codebooks: int = 18
+    codebook_size: int = 1024
+    codebook_dim: int = 8
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        data = {TRANSFORMERS_KEYS.get(name, name): value for name, value in data.items()}
+        config = super().parse(data)
+        if data.get("latent_dim") is None:  # older files leave it out: the width of the last encoder block
+            return replace(config, latent_dim=config.encoder_dim * 2 ** len(config.encoder_rates))
+        return config
+
+
+def descript_names(config: DacConfig) -> dict[str, str]:
+    """Module paths, ours -> those of descript-audio-codec and of the original package."""
+    blocks = len(config.encoder_rates), len(config.decoder_rates)
+    return numbered_names("encoder.block", "decoder.model", "block", *blocks)
+
+
+def transformers_names(config: DacConfig) -> dict[str, str]:
+    """Module paths, ours -> those of transformers."""
+    return hub_names(len(config.encoder_rates), len(config.decoder_rates))
+
+
+def _to_transformers(config: DacConfig) -> dict[str, Any]:
+    """What transformers expects in `config.json`."""
+    ours = config.as_dict()
+    theirs = {name: ours.pop(mine) for name, mine in TRANSFORMERS_KEYS.items()}
+    hop_length = config.hop_length
+    return {"architectures": ["DacModel"], "model_type": "dac", "hop_length": hop_length, **theirs, **ours}
+
+
+class DacNetwork(nn.Module):
+    """Encoder `[B, 1, N]` -> `[B, D, L]`, quantiser, and decoder `[B, D, L]` -> `[B, 1, N]`."""
+
+    def __init__(self, config: DacConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(
+            1,
+            config.encoder_widths,
+            config.encoder_rates,
+            config.latent_dim,
+        )
+        self.quantizer = FactorizedRVQ(config.latent_dim, config.n_codebooks, config.codebook_size, config.codebook_dim)
+        self.decoder = Decoder(
+            config.latent_dim,
+            config.decoder_widths,
+            config.decoder_rates,
+            1,
+        )
+
+
+class Dac(Voco[DacConfig]):
+    """Mono sound at 44.1 kHz: 128 latents, the encoder's output before quantisation, or 18 codes; 86 frames/s."""
+
+    config_type = DacConfig
+    default = Source(DEFAULT_REPOSITORY)
+    halves = {"encoder": ("encoder",), "decoder": ("decoder",)}  # codes need the quantiser in both directions
+    layouts = (
+        ("dac.json", "dac.safetensors"),
+        (None, "weights.pth"),
+        (None, "weights_24khz.pth"),
+        (None, "weights_16khz.pth"),
+        (None, "weights_44khz_16kbps.pth"),
+    )
+    formats = (
+        Format("descript", marker="encoder.block.0", modules=descript_names),
+        Format("transformers", marker="encoder.conv1", modules=transformers_names),
+    )
+
+    targets = (
+        Target("descript", formats[0], (None, "weights.pth"), lambda config: config.as_dict(), OLD_STYLE),
+        Target("optimizerai", formats[0], ("dac.json", "dac.safetensors"), lambda config: config.as_dict(), OLD_STYLE),
+        Target("transformers", formats[1], ("config.json", "model.safetensors"), _to_transformers),
+    )
+    known = tuple(
+        Source(f"descript/{name}", "mit", is_gated=False, is_commercial=True)
+        for name in ("dac_44khz", "dac_24khz", "dac_16khz", "descript-audio-codec")
+    )
+
+    def _facts(self, config: DacConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sample_rate,
+            channel=1,
+            latent_dim=config.latent_dim,
+            hop_length=config.hop_length,
+            n_codebooks=config.n_codebooks,
+            codebook_size=config.codebook_size,
+        )
+
+    def _build(self, config: DacConfig) -> nn.Module:
+        return DacNetwork(config)
+
+    def _encode(self, audio: Tensor) -> Tensor:
+        return self.network.encoder(pad_to_multiple(audio, self.hop_length).to(self.dtype))
+
+    def _decode(self, latents: Tensor, length: int) -> Tensor:
+        return torch.tanh(self.network.decoder(latents.to(self.dtype)))
+
+    def decode_unpadded(self, latents: Tensor) -> Tensor:
+        """Sound of latents `[batch, frames, latent_dim]` by a decoder that pads nothing, as `.dac` files are cut for.
+
+        Returns:
+            `[batch, samples, 1]`, fewer than of `decode`: `nn.unpadded.decoded_length` says how many.
+
+        Raises:
+            InvalidInput: if so few frames make no sound.
+        """
+        checks.latents(latents, self.latent_dim, 1, "decode_unpadded")
+        if not unpadded.decoded_length(latents.shape[1], self._hyperparameters.decoder_rates):
+            raise InvalidInput(f"decode_unpadded: {latents.shape[1]} frames are too few to make sound without padding")
+        self.load()
+        checks.device(latents, self.device, "decode_unpadded")
+        features = rearrange(latents, "b l d -> b d l").to(self.dtype)
+        return rearrange(torch.tanh(unpadded.decode(self.network.decoder, features)), "b c n -> b n c")
+
+    def _frames(self, samples: Length) -> Length:
+        padded = ceil_div(samples, self.hop_length) * self.hop_length
+        return strided_length(padded, self._hyperparameters.encoder_rates)
+
+    def _samples(self, frames: Length) -> Length:
+        return transposed_length(frames, self._hyperparameters.decoder_rates)
+
+    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+        return self.network.quantizer.encode(latents, n_codebooks)
+
+    def _dequantize(self, codes: Tensor) -> Tensor:
+        return self.network.quantizer.decode(codes)
+
+
+@dataclass(frozen=True)
+class Dac44Config(DacConfig):
+    """Hyperparameters at 44.1 kHz, 8 kbps."""
+
+    latent_dim: int = 1024
+    n_codebooks: int = 9
+
+
+class Dac44(Dac):
+    """Mono sound at 44.1 kHz: 1024 latents, those before quantisation, or up to 9 codes; 86 frames per second."""
+
+    config_type = Dac44Config
+    default = Source("descript/dac_44khz", "mit", is_gated=False, is_commercial=True)
+
+
+@dataclass(frozen=True)
+class Dac24Config(DacConfig):
+    """Hyperparameters at 24 kHz. The odd stride makes the sound of L frames 320 L - 8 samples long."""
+
+    encoder_rates: tuple[int, ...] = (2, 4, 5, 8)
+    latent_dim: int = 1024
+    decoder_rates: tuple[int, ...] = (8, 5, 4, 2)
+    sample_rate: int = 24000
+    n_codebooks: int = 32
+
+
+class Dac24(Dac):
+    """Mono sound at 24 kHz: 1024 latents, those before quantisation, or up to 32 codes; 75 frames per second."""
+
+    config_type = Dac24Config
+    default = Source("descript/dac_24khz", "mit", is_gated=False, is_commercial=True)
+
+
+@dataclass(frozen=True)
+class Dac16Config(Dac24Config):
+    """Hyperparameters at 16 kHz, the network of 24 kHz with fewer codebooks."""
+
+    sample_rate: int = 16000
+    n_codebooks: int = 12
+
+
+class Dac16(Dac):
+    """Mono sound at 16 kHz: 1024 latents, those before quantisation, or up to 12 codes; 50 frames per second."""
+
+    config_type = Dac16Config
+    default = Source("descript/dac_16khz", "mit", is_gated=False, is_commercial=True)

@@ -1,0 +1,397 @@
+"""DACVAE, two codecs of that name on DAC's blocks (arXiv 2306.06546), each a variational autoencoder.
+
+The default has parameter-free shortcuts around every change of rate, and takes stereo as two mono signals. No paper.
+Weights: Hub optimizerai/vocos, no licence stated.
+
+Facebook's (code Apache-2.0, used by SAM Audio) is plain DAC around a Gaussian bottleneck, and watermarks its sound.
+Weights: Hub facebook/dacvae-watermarked, Apache-2.0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
+from torch import Tensor, nn
+
+from vocos import kernels
+from vocos.codecs.dacvae.watermark import Watermark
+from vocos.errors import InvalidInput
+from vocos.kernels import Average, Chain, Repeat, Residual
+from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock, RatesConfig
+from vocos.nn.conv import pad_to_multiple
+from vocos.nn.length import Length, ceil_div
+from vocos.nn.names import UNIT, numbered_block, numbered_names
+from vocos.voco import Facts, batches
+from vocos.voco.variational import VariationalVoco
+from vocos.weights.export import NEW_STYLE, OLD_STYLE, Target
+from vocos.weights.formats import Format
+from vocos.weights.hub import DEFAULT_REPOSITORY, Location, Source
+
+CHANNEL = 2  # stereo, each channel coded alone
+
+
+@dataclass(frozen=True)
+class DacVaeConfig(RatesConfig):
+    """Hyperparameters, named as in the public config files."""
+
+    encoder_dim: int = 64
+    encoder_rates: tuple[int, ...] = (2, 4, 4, 8, 8)
+    latent_dim: int = 1024  # of one channel
+    decoder_dim: int = 2048
+    decoder_rates: tuple[int, ...] = (8, 8, 4, 4, 2)
+    sample_rate: int = 48000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rates = (*self.encoder_rates, *self.decoder_rates)
+        self.require(all(rate % 2 == 0 for rate in rates), f"the shortcuts need even rates, got {rates}")
+        for name, width in (("the last encoder width", self.encoder_widths[-1]), ("decoder_dim", self.decoder_dim)):
+            self.require(width % self.latent_dim == 0, f"latent_dim {self.latent_dim} does not divide {name}, {width}")
+
+    def facts(self) -> Facts:
+        """What follows from the config."""
+        return Facts(self.sample_rate, CHANNEL, CHANNEL * self.latent_dim, self.hop_length)
+
+    def network(self) -> nn.Module:
+        """The network, without values."""
+        return DacVaeNetwork(self)
+
+
+def original_names(config: DacVaeConfig) -> dict[str, str]:
+    """Module paths, ours -> those of the original package."""
+    names = {"encoder.mean": "encoder.fc_mean", "encoder.scale": "encoder.fc_log_var"}  # no logarithm: see `gaussian`
+    halves = (("encoder", config.encoder_rates, "last_layer"), ("decoder", config.decoder_rates, "last_conv"))
+    for half, rates, last in halves:
+        names |= {f"{half}.conv_in": f"{half}.init_conv", f"{half}.conv_out": f"{half}.{last}"}
+        for i in range(len(rates)):
+            names |= numbered_block(f"{half}.blocks.{i}", f"{half}.net.{i}", "block", is_encoder=half == "encoder")
+        names[f"{half}.snake"] = f"{half}.net.{len(rates)}"
+    return names
+
+
+class AveragingEncoderBlock(EncoderBlock):
+    """An encoder block beside a shortcut: every s samples of a channel become the means of their two halves.
+
+    channel c      a a a a b b b b     s = 8
+    channel 2c     mean(a)
+    channel 2c+1           mean(b)
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation) -> None:
+        super().__init__(inputs, outputs, stride, snake)
+        self.stride = stride
+
+    def chain(self) -> Chain:
+        return (Residual(super().chain(), Average(self.stride)),)
+
+
+class RepeatingDecoderBlock(DecoderBlock):
+    """A decoder block beside a shortcut, the reverse: two channels fill the two halves of every s samples of one."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation) -> None:
+        super().__init__(inputs, outputs, stride, snake)
+        self.stride = stride
+
+    def chain(self) -> Chain:
+        return (Residual(super().chain(), Repeat(self.stride)),)
+
+
+class DacVaeEncoder(Encoder):
+    """Audio `[B, 1, N]`, N a multiple of the hop, to mean and scale, `[B, 2 D, L]`."""
+
+    def __init__(self, config: DacVaeConfig) -> None:
+        super().__init__(1, config.encoder_widths, config.encoder_rates, config.latent_dim, block=AveragingEncoderBlock)
+        self.mean = nn.Linear(config.latent_dim, config.latent_dim)
+        self.scale = nn.Linear(config.latent_dim, config.latent_dim)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        h = kernels.run(self.trunk(), audio, self.caches[0])
+        features = self.conv_out(h) + reduce(h, "b (d k) l -> b d l", "mean", d=self.conv_out.out_channels)
+        features = rearrange(features, "b d l -> b l d")
+        return rearrange([self.mean(features), self.scale(features)], "two b l d -> b (two d) l")
+
+
+class DacVaeDecoder(Decoder):
+    """Latents `[B, D, L]` to audio `[B, 1, N]`."""
+
+    def __init__(self, config: DacVaeConfig) -> None:
+        super().__init__(config.latent_dim, config.decoder_widths, config.decoder_rates, 1, block=RepeatingDecoderBlock)
+        self.repeats = config.decoder_dim // config.latent_dim
+
+    def forward(self, latents: Tensor) -> Tensor:
+        h = self.conv_in(latents) + repeat(latents, "b d l -> b (d k) l", k=self.repeats)
+        return kernels.run(self.tail(), h, self.caches[0])
+
+
+class DacVaeNetwork(nn.Module):
+    """Both halves, for one channel at a time; a stereo signal is two of them."""
+
+    def __init__(self, config: DacVaeConfig) -> None:
+        super().__init__()
+        self.hop_length = config.hop_length
+        self.encoder = DacVaeEncoder(config)
+        self.decoder = DacVaeDecoder(config)
+
+    def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale, each `[B, C D, L]`, of audio `[B, C, N]`."""
+        mono = rearrange(pad_to_multiple(audio, self.hop_length), "b c n -> (b c) 1 n")
+        heads = rearrange(self.encoder(mono), "(b c) (two d) l -> two b (c d) l", c=CHANNEL, two=2)
+        return heads[0], heads[1]
+
+    def decode(self, latents: Tensor, message: Tensor | None) -> Tensor:
+        """Audio `[B, C, N]` of latents `[B, C D, L]`; it carries no message."""
+        mono = rearrange(latents, "b (c d) l -> (b c) d l", c=CHANNEL)
+        return rearrange(self.decoder(mono), "(b c) 1 n -> b c n", c=CHANNEL)
+
+
+@dataclass(frozen=True)
+class WatermarkedConfig(RatesConfig):
+    """Hyperparameters of facebook's DACVAE, named as in the published file, which has none that begin with `wm_`."""
+
+    encoder_dim: int = 64
+    encoder_rates: tuple[int, ...] = (2, 8, 10, 12)
+    latent_dim: int = 1024  # inside
+    codebook_dim: int = 128  # of the latents; there are no codebooks
+    decoder_dim: int = 1536
+    decoder_rates: tuple[int, ...] = (12, 10, 8, 2)
+    sample_rate: int = 48000
+    wm_rates: tuple[int, ...] = (8, 5, 4, 2)
+    wm_hidden: int = 512
+    wm_channels: int = 32
+    wm_latent: int = 128
+    nbits: int = 16
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rates = (*self.encoder_rates, *self.decoder_rates)
+        self.require(all(rate % 2 == 0 for rate in rates), f"odd rates in {rates}")
+        self.require(
+            self.hop_length % math.prod(self.wm_rates) == 0,
+            f"wm_rates {self.wm_rates} do not divide the hop {self.hop_length}",
+        )
+        self.require(
+            self.wm_hidden == self.wm_channels * 2 ** len(self.wm_rates) and self.wm_channels % 2 == 0,
+            f"wm_hidden {self.wm_hidden} is not wm_channels {self.wm_channels} doubled at each of {self.wm_rates}",
+        )
+
+    def facts(self) -> Facts:
+        """What follows from the config. A reflection must be shorter than the sound, hence the minimum."""
+        hop = self.hop_length
+        return Facts(self.sample_rate, 1, self.codebook_dim, hop, minimum_samples=hop // 2 + 1)
+
+    def network(self) -> nn.Module:
+        """The network, without values."""
+        return WatermarkedNetwork(self)
+
+
+def facebook_names(config: WatermarkedConfig) -> dict[str, str]:
+    """Module paths, ours -> those of facebook's file, where the watermark's layers lie in the decoder's blocks."""
+    root, ends = "decoder.model", "decoder.wm_model"
+    blocks = len(config.encoder_rates), len(config.decoder_rates)
+    names = numbered_names("encoder.block", root, "block", *blocks)
+    names |= {"in_proj": "quantizer.in_proj", "out_proj": "quantizer.out_proj"}
+    names |= {"decoder.snake": f"{ends}.encoder_block.pre.0", "decoder.conv_out": f"{ends}.encoder_block.pre.1"}
+    for i in range(blocks[1]):
+        theirs = f"{root}.{i + 1}.block"
+        for j, layer in enumerate((4, 5, 8)):
+            names |= {
+                f"decoder.blocks.{i}.units.{j}.{part}": f"{theirs}.{layer}.block.{k}" for k, part in enumerate(UNIT)
+            }
+        names |= {f"watermark.up.{i}.conv": f"{theirs}.3", f"watermark.down.{i}.conv": f"{theirs}.11"}
+        for part, layer in (("up", 6), ("down", 7)):
+            names |= {f"watermark.{part}.{i}.unit.conv{c}": f"{theirs}.{layer}.block.{2 * c - 1}" for c in (1, 2)}
+    return names | {
+        "watermark.conv_in": f"{ends}.encoder_block.pre.3",
+        "watermark.lstm_in.lstm": f"{ends}.encoder_block.post.0.lstm",
+        "watermark.to_latent": f"{ends}.encoder_block.post.2",
+        "watermark.bits": f"{ends}.msg_processor.msg_processor",
+        "watermark.from_latent": f"{ends}.decoder_block.pre.0",
+        "watermark.lstm_out.lstm": f"{ends}.decoder_block.pre.1.lstm",
+        "watermark.conv_out": f"{ends}.decoder_block.post.1",
+    }
+
+
+class WatermarkedNetwork(nn.Module):
+    """DAC's encoder and decoder around a Gaussian bottleneck, and what adds a watermark to the sound."""
+
+    def __init__(self, config: WatermarkedConfig) -> None:
+        super().__init__()
+        self.hop_length = config.hop_length
+        self.strength = config.wm_channels / config.wm_latent
+        self.encoder = Encoder(1, config.encoder_widths, config.encoder_rates, config.latent_dim)
+        self.in_proj = nn.Conv1d(config.latent_dim, 2 * config.codebook_dim, 1)
+        self.out_proj = nn.Conv1d(config.codebook_dim, config.latent_dim, 1)
+        self.decoder = Decoder(config.latent_dim, config.decoder_widths, config.decoder_rates, 1)
+        self.watermark = Watermark(config.wm_hidden, config.wm_rates, config.wm_latent, config.nbits)
+
+    def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale, each `[B, D, L]`, of audio `[B, 1, N]`, completed by reflection."""
+        padded = F.pad(audio, (0, -audio.shape[-1] % self.hop_length), mode="reflect")
+        mean, scale = self.in_proj(self.encoder(padded)).chunk(2, dim=1)
+        return mean, scale
+
+    def decode(self, latents: Tensor, message: Tensor | None) -> Tensor:
+        """Audio `[B, 1, N]` of latents `[B, D, L]`, with a message `[B, n_bits]` or, for None, without watermark."""
+        audio = torch.tanh(self.decoder(self.out_proj(latents)))
+        return audio if message is None else audio + self.strength * self.watermark(audio, message)
+
+
+AnyConfig = DacVaeConfig | WatermarkedConfig
+Message = Sequence[int] | Sequence[Sequence[int]] | Tensor
+
+
+def _bits(message: Message | None, config: AnyConfig) -> Tensor | None:
+    """A message as int64 `[n_bits]` or `[B, n_bits]`, None for none."""
+    if message is None:
+        return None
+    if isinstance(config, DacVaeConfig):
+        raise InvalidInput("dacvae: these weights have no watermark; leave message= out")
+    expected = f"dacvae: expected message as {config.nbits} bits, or one row of them for each of the batch"
+    try:
+        bits = torch.as_tensor(message)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"{expected}, got {message!r}") from error
+    if bits.ndim not in (1, 2) or bits.shape[-1] != config.nbits or not ((bits == 0) | (bits == 1)).all():
+        raise InvalidInput(f"{expected}, got {message!r}")
+    return bits.long()
+
+
+class DacVae(VariationalVoco[AnyConfig]):
+    """Stereo sound at 48 kHz: 1024 latents a channel, the left one's first; 23.4 frames per second.
+
+    `encode` gives the mean, as the original does. With the weights of facebook/dacvae-watermarked: mono, 128 latents,
+    25 frames per second, and sound that carries a watermark, like the reference's.
+
+    Args:
+        location, device, dtype, sample: as of `VariationalVoco`.
+        watermark: whether decoded sound carries one, if the weights have it.
+        message: bits of the watermark, `[n_bits]` or one row for each of the batch; None draws them at each call from
+            PyTorch's global generator, as the reference does.
+    """
+
+    config_type = DacVaeConfig
+    default = Source(DEFAULT_REPOSITORY)
+    halves = {"encoder": ("encoder", "in_proj"), "decoder": ("decoder", "out_proj", "watermark")}
+    layouts = (("dac-vae-small.json", "dac-vae-small.safetensors"), (None, "weights.pth"))
+    original_samples = False
+    formats = (
+        Format("original", marker="encoder.fc_mean", modules=original_names),
+        Format("facebook", marker="quantizer.in_proj", modules=facebook_names, prefixes=("", "audio_codec.")),
+    )
+    targets = (
+        Target(
+            "optimizerai",
+            formats[0],
+            ("dac-vae-small.json", "dac-vae-small.safetensors"),
+            lambda config: config.as_dict(),
+            NEW_STYLE,
+            problem=lambda config: None if isinstance(config, DacVaeConfig) else "they are facebook's",
+        ),
+        Target(
+            "facebook",
+            formats[1],
+            (None, "weights.pth"),
+            lambda config: config.as_dict(),
+            OLD_STYLE,
+            plain=("watermark.",),
+            problem=lambda config: None if isinstance(config, WatermarkedConfig) else "they are not facebook's",
+        ),
+    )
+    known = (Source("facebook/dacvae-watermarked", "apache-2.0", is_gated=False, is_commercial=True),)
+
+    def __init__(
+        self,
+        location: Location | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        sample: bool | None = None,
+        watermark: bool = True,
+        message: Message | None = None,
+    ) -> None:
+        super().__init__(location, device, dtype, sample=sample)
+        self.watermark, self.message = watermark, message
+        if self._config is not None:
+            _bits(message, self._config)
+
+    def decode(
+        self,
+        latents: Tensor,
+        length: int | None = None,
+        mask: Tensor | None = None,
+        *,
+        watermark: bool | None = None,
+        message: Message | None = None,
+    ) -> Tensor:
+        """Sound of latents, as `Voco.decode`; `watermark` and `message` for this call, None for the constructor's."""
+        self._require("decoder", "decode")
+        is_marked = self.watermark if watermark is None else watermark
+        bits = _bits(self.message if message is None else message, self._hyperparameters)
+        if mask is not None and bits is not None and bits.ndim == 2:
+            raise InvalidInput("decode: one message for each row does not go with mask=; decode_batch takes both")
+        return self._decode_with(partial(self._decode, is_marked=is_marked, bits=bits), latents, length, mask)
+
+    def decode_batch(
+        self,
+        latents: batches.Clips,
+        lengths: batches.Lengths = None,
+        *,
+        watermark: bool | None = None,
+        message: Message | None = None,
+    ) -> list[Tensor]:
+        """Sound of latents, as `Voco.decode_batch`; `watermark` and `message` as of `decode`, one row for each item.
+
+        Messages that are not given are drawn for one item after the other in the order of the list.
+        """
+        self._require("decoder", "decode_batch")
+        items = batches.listed(latents, "decode_batch")
+        is_marked = self.watermark if watermark is None else watermark
+        config = self._hyperparameters
+        bits = _bits(self.message if message is None else message, config)
+        if bits is None and is_marked and items and isinstance(config, WatermarkedConfig):
+            bits = torch.stack([torch.randint(0, 2, (config.nbits,)) for _ in items])
+        if bits is not None and bits.ndim == 2 and len(bits) != len(items):
+            raise InvalidInput(f"decode_batch: {len(bits)} messages for {len(items)} items")
+
+        def decode(part: Tensor, length: int, rows: list[int]) -> Tensor:
+            its = bits[rows] if bits is not None and bits.ndim == 2 else bits
+            return self.decode(part, length, watermark=is_marked, message=its)
+
+        return batches.decode(self, items, lengths, decode)
+
+    def _parse(self, data: Mapping[str, Any]) -> AnyConfig:
+        inner = data.get("audio_codec", data)  # where SAM Audio keeps it
+        return WatermarkedConfig.parse(inner) if "codebook_dim" in inner else DacVaeConfig.parse(data)
+
+    def _facts(self, config: AnyConfig) -> Facts:
+        return config.facts()
+
+    def _build(self, config: AnyConfig) -> nn.Module:
+        return config.network()
+
+    def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        mean, scale = self.network.posterior(audio.to(self.dtype))
+        return mean, scale
+
+    def _decode(self, latents: Tensor, length: int, is_marked: bool = False, bits: Tensor | None = None) -> Tensor:
+        config, batch = self._hyperparameters, latents.shape[0]
+        if isinstance(config, DacVaeConfig) or not is_marked:
+            return self.network.decode(latents.to(self.dtype), None)
+        if bits is None:
+            bits = torch.randint(0, 2, (batch, config.nbits))
+        if bits.ndim == 2 and len(bits) != batch:
+            raise InvalidInput(f"decode: {len(bits)} messages for {batch} rows that are decoded together")
+        return self.network.decode(latents.to(self.dtype), bits.to(latents.device).expand(batch, config.nbits))
+
+    def _frames(self, samples: Length) -> Length:
+        return ceil_div(samples, self.hop_length)
+
+    def _samples(self, frames: Length) -> Length:
+        return frames * self.hop_length

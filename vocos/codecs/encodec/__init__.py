@@ -1,0 +1,358 @@
+"""EnCodec with its own decoder: 24 kHz mono, 32 kHz mono (of MusicGen) and 48 kHz stereo.
+
+Papers: Defossez et al., "High Fidelity Neural Audio Compression", arXiv 2210.13438; 32 kHz: Copet et al., "Simple and
+Controllable Music Generation", arXiv 2306.05284.
+Weights: Hub facebook/encodec_24khz (no licence stated), facebook/encodec_32khz (none stated; MusicGen's is CC BY-NC
+4.0), facebook/encodec_48khz (MIT). The original `.th` files can be read too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from vocos.codecs.encodec.chunks import Chunks
+from vocos.config import MAX_SIZE, Config, expect
+from vocos.errors import InvalidInput
+from vocos.nn.length import Length, ceil_div
+from vocos.nn.names import seanet_names
+from vocos.nn.quantize import EuclideanRVQ, affordable_books
+from vocos.nn.seanet import SEANetDecoder, SEANetEncoder, SEANetStyle
+from vocos.voco import Facts, Voco, checks
+from vocos.voco.codes import ScaledCodes
+from vocos.weights.export import OLD_STYLE, Target
+from vocos.weights.formats import Format
+from vocos.weights.hub import Source
+
+# What the original code calls the hyperparameters.
+ORIGINAL_KEYS = {
+    "sample_rate": "sampling_rate",
+    "channels": "audio_channels",
+    "dimension": "hidden_size",
+    "n_filters": "num_filters",
+    "n_residual_layers": "num_residual_layers",
+    "ratios": "upsampling_ratios",
+    "norm": "norm_type",
+    "causal": "use_causal_conv",
+    "dilation_base": "dilation_growth_rate",
+    "lstm": "num_lstm_layers",
+    "segment": "chunk_length_s",
+    "bins": "codebook_size",
+    "n_q": "n_codebooks",
+}
+NORMS = ("weight_norm", "time_group_norm")
+PADS = ("reflect", "constant")
+SILENCE = 1e-8  # added to the scale of a chunk, after the root
+_BOOK = re.compile(r"\bquantizer\.(?:(?:vq\.)?layers\.(\d+)\._?codebook\.embed|books\.(\d+))$")
+
+
+@dataclass(frozen=True)
+class EncodecAudioConfig(Config):
+    """Hyperparameters, named as by transformers; `parse` also knows the names of the original code."""
+
+    sampling_rate: int = 24000
+    audio_channels: int = 1
+    hidden_size: int = 128
+    num_filters: int = 32
+    num_residual_layers: int = 1
+    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
+    norm_type: str = "weight_norm"
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    dilation_growth_rate: int = 2
+    use_causal_conv: bool = True
+    pad_mode: str = "reflect"
+    compress: int = 2
+    num_lstm_layers: int = 2
+    trim_right_ratio: float = 1.0
+    use_conv_shortcut: bool = True
+    normalize: bool = False
+    chunk_length_s: float = 0.0  # 0 for the whole clip
+    overlap: float = 0.0  # share of a chunk
+    target_bandwidths: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 24.0)  # kbps
+    codebook_size: int = 1024
+    n_codebooks: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(self.norm_type in NORMS, f"norm_type {self.norm_type!r}, none of {', '.join(NORMS)}")
+        self.require(self.pad_mode in PADS, f"pad_mode {self.pad_mode!r}, none of {', '.join(PADS)}")
+        self.require(self.audio_channels <= 2, f"audio_channels {self.audio_channels}")
+        self.require(self.compress <= self.num_filters, f"compress {self.compress} leaves nothing of num_filters")
+        self.require(0 <= self.trim_right_ratio <= 1, f"trim_right_ratio {self.trim_right_ratio}")
+        self.require(min(self.target_bandwidths) > 0, f"target_bandwidths {self.target_bandwidths}")
+        self.require(self.codebook_size > 1, f"codebook_size {self.codebook_size} codes nothing")
+        self.require(self.hop_length <= MAX_SIZE, f"upsampling_ratios {self.upsampling_ratios} make {self.hop_length}")
+        self.require(0 <= self.overlap <= 1 / 2, f"overlap {self.overlap} of a chunk; up to a half can be")
+        chunks = self.chunks
+        if self.chunk_length_s != 0 and (chunks is None or chunks.step < self.hop_length):
+            self.require(False, f"chunk_length_s {self.chunk_length_s}; a chunk must be longer than a frame")
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        data = {ORIGINAL_KEYS.get(name, name): value for name, value in data.items()}
+        if isinstance(data.get("true_skip"), bool):
+            data["use_conv_shortcut"] = not data["true_skip"]
+        # What a public file leaves out is as at 24 kHz, whichever codec this is.
+        known = EncodecAudioConfig().as_dict() | {name: value for name, value in data.items() if value is not None}
+        if not known["chunk_length_s"]:
+            known["overlap"] = 0.0
+        config = super().parse(known)
+        expect(data, "codebook_dim", config.hidden_size, default=config.hidden_size)
+        if data.get("n_codebooks") is None:
+            rate = config.sampling_rate / config.hop_length
+            books = affordable_books(max(config.target_bandwidths), config.codebook_size, rate)
+            return replace(config, n_codebooks=books)
+        return config
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return math.prod(self.upsampling_ratios)
+
+    @property
+    def chunks(self) -> Chunks | None:
+        """How long sound is cut, None if it is not."""
+        size = int(self.chunk_length_s * self.sampling_rate)
+        return Chunks(size, max(1, int((1 - self.overlap) * size)), self.hop_length) if size else None
+
+    @property
+    def style(self) -> SEANetStyle:
+        """Of the layers."""
+        return SEANetStyle(
+            is_causal=self.use_causal_conv,
+            pad_mode=self.pad_mode,
+            has_norm=self.norm_type == "time_group_norm",
+            has_shortcut=self.use_conv_shortcut,
+            kernel=self.kernel_size,
+            last_kernel=self.last_kernel_size,
+            residual_kernel=self.residual_kernel_size,
+            n_units=self.num_residual_layers,
+            dilation_base=self.dilation_growth_rate,
+            compress=self.compress,
+            n_lstm=self.num_lstm_layers,
+            trim_right=self.trim_right_ratio,
+        )
+
+
+def original_names(config: EncodecAudioConfig) -> dict[str, str]:
+    """Paths, ours -> those of the original code."""
+    books = {f"quantizer.books.{k}": f"quantizer.vq.layers.{k}._codebook.embed" for k in range(config.n_codebooks)}
+    return seanet_names(len(config.upsampling_ratios), config.num_residual_layers) | books
+
+
+def transformers_names(config: EncodecAudioConfig) -> dict[str, str]:
+    """Paths, ours -> those of transformers, which differ in the codebooks."""
+    return {f"quantizer.books.{k}": f"quantizer.layers.{k}.codebook.embed" for k in range(config.n_codebooks)}
+
+
+TRAINING_STATE = (".inited", ".cluster_size", ".embed_avg")  # of the codebooks; nothing needs it any more
+FORMATS: tuple[Format[EncodecAudioConfig], ...] = (
+    Format("transformers", marker="encoder.layers.0.conv", modules=transformers_names, unused_endings=TRAINING_STATE),
+    Format("original", marker="encoder.model.0.conv.conv", modules=original_names, unused_endings=TRAINING_STATE),
+)
+
+
+def _to_transformers(config: EncodecAudioConfig) -> dict[str, Any]:
+    """What transformers expects in `config.json`, which counts the codebooks by the highest bandwidth."""
+    theirs = {name: value for name, value in config.as_dict().items() if name != "n_codebooks"}
+    theirs |= {"chunk_length_s": config.chunk_length_s or None, "overlap": config.overlap or None}
+    return {"architectures": ["EncodecModel"], "model_type": "encodec", "codebook_dim": config.hidden_size, **theirs}
+
+
+class EncodecAudioNetwork(nn.Module):
+    """Encoder `[B, C, N]` -> `[B, D, L]`, quantiser, and decoder `[B, D, L]` -> `[B, C, N]`."""
+
+    def __init__(self, config: EncodecAudioConfig) -> None:
+        super().__init__()
+        ratios, sizes = config.upsampling_ratios, (config.hidden_size, config.num_filters)
+        self.encoder = SEANetEncoder(config.audio_channels, sizes[1], ratios[::-1], sizes[0], config.style)
+        self.quantizer = EuclideanRVQ(config.n_codebooks, config.codebook_size, config.hidden_size)
+        self.decoder = SEANetDecoder(*sizes, ratios, config.audio_channels, config.style)
+
+
+def _common(scale: Tensor) -> Tensor:
+    """The mean over time, `[B, L]` -> `[B]`; exactly the value itself where there is but one."""
+    first = scale[:, :1]
+    return (first + (scale - first).mean(dim=1, keepdim=True))[:, 0]
+
+
+class EncodecAudio(Voco[EncodecAudioConfig]):
+    """Mono speech and sound at 24 kHz: 128 latents, those before quantisation, or up to 32 codes; 75 frames per second.
+
+    Weights that bring the sound to one loudness first (those at 48 kHz) have one latent more, the last: the scale of
+    the chunk that a frame is of, which the decoded sound is multiplied by. Their codes are `ScaledCodes`.
+    """
+
+    config_type = EncodecAudioConfig
+    halves = {"encoder": ("encoder",), "decoder": ("decoder",)}  # codes need the quantiser in both directions
+    default = Source("facebook/encodec_24khz", is_gated=False)
+    layouts = (
+        ("config.json", "model.safetensors"),
+        ("config.json", "pytorch_model.bin"),
+        (None, "encodec_24khz-d7cc33bc.th"),
+        (None, "encodec_48khz-7e698e3e.th"),
+        (None, "compression_state_dict.bin"),
+    )
+    formats = FORMATS
+    targets = (
+        Target(
+            "transformers",
+            FORMATS[0],
+            ("config.json", "model.safetensors"),
+            _to_transformers,
+            OLD_STYLE,
+            problem=lambda config: None if config.norm_type == "weight_norm" else f"they have {config.norm_type}",
+        ),
+    )
+    known = (Source("facebook/encodec_48khz", "mit", is_gated=False, is_commercial=True),)
+
+    def _facts(self, config: EncodecAudioConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sampling_rate,
+            channel=config.audio_channels,
+            latent_dim=config.hidden_size + config.normalize,
+            hop_length=config.hop_length,
+            n_codebooks=config.n_codebooks,
+            codebook_size=config.codebook_size,
+            bandwidths=config.target_bandwidths,
+        )
+
+    def _fitted(self, config: EncodecAudioConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecAudioConfig:
+        found = [match for match in map(_BOOK.search, shapes) if match]
+        return replace(config, n_codebooks=len(found)) if found else config
+
+    def _build(self, config: EncodecAudioConfig) -> nn.Module:
+        return EncodecAudioNetwork(config)
+
+    # Lengths
+
+    def _frames(self, samples: Length) -> Length:
+        chunks = self._hyperparameters.chunks
+        return chunks.frames(samples) if chunks else ceil_div(samples, self.hop_length)
+
+    def _samples(self, frames: Length) -> Length:
+        chunks = self._hyperparameters.chunks
+        return chunks.samples(frames) if chunks else frames * self.hop_length
+
+    def _piece_frames(self, frames: int) -> list[int]:
+        chunks = self._hyperparameters.chunks
+        return chunks.piece_frames(frames) if chunks else [frames]
+
+    # Sound and latents
+
+    def _encode(self, audio: Tensor) -> Tensor:
+        chunks = self._hyperparameters.chunks
+        return chunks.encode(self._encode_piece, audio) if chunks else self._encode_piece(audio)
+
+    def _encode_piece(self, audio: Tensor) -> Tensor:
+        if not self._hyperparameters.normalize:
+            return self.network.encoder(audio.to(self.dtype))
+        power = audio.float().mean(dim=1, keepdim=True).square().mean(dim=-1, keepdim=True)
+        # The root of 0 has no gradient.
+        scale = torch.where(power > 0, torch.where(power > 0, power, 1).sqrt(), 0) + SILENCE
+        latents = self.network.encoder((audio / scale).to(self.dtype))
+        return torch.cat([latents.float(), scale.expand(-1, 1, latents.shape[-1])], dim=1)
+
+    def _decode(self, latents: Tensor, length: int) -> Tensor:
+        chunks = self._hyperparameters.chunks
+        return chunks.decode(self._decode_piece, latents) if chunks else self._decode_piece(latents)
+
+    def _decode_piece(self, latents: Tensor) -> Tensor:
+        if not self._hyperparameters.normalize:
+            return self.network.decoder(latents.to(self.dtype))
+        audio = self.network.decoder(latents[:, :-1].to(self.dtype))
+        return audio * _common(latents[:, -1].float())[:, None, None]
+
+    # Codes
+
+    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+        return self.network.quantizer.encode(latents, n_codebooks)
+
+    def _dequantize(self, codes: Tensor) -> Tensor:
+        return self.network.quantizer.decode(codes)
+
+    def _packed(self, latents: Tensor, n_codebooks: int) -> Any:
+        if not self._hyperparameters.normalize:
+            return super()._packed(latents, n_codebooks)
+        pieces = torch.split(latents[..., -1].float(), self._piece_frames(latents.shape[1]), dim=1)
+        scales = torch.stack([_common(piece) for piece in pieces], dim=1)
+        return ScaledCodes(super()._packed(latents[..., :-1], n_codebooks), scales)
+
+    def _unpacked(self, codes: Any) -> Tensor:
+        if not isinstance(codes, ScaledCodes):
+            return super()._unpacked(codes)
+        repeats = torch.tensor(self._piece_frames(codes.shape[1]), device=codes.device)
+        scale = codes.scales.float().repeat_interleave(repeats, dim=1)
+        return torch.cat([super()._unpacked(codes.codes), scale[..., None]], dim=2)
+
+    def _check_codes(self, codes: Any, call: str) -> None:
+        if not self._hyperparameters.normalize:
+            return super()._check_codes(codes, call)
+        if not isinstance(codes, ScaledCodes):
+            raise InvalidInput(
+                f"{call}: expected ScaledCodes, as of encode_codes, got a {type(codes).__name__}; the loudness of the "
+                "sound is not in the codes alone: vocos.ScaledCodes(codes, scales), scales float [batch, chunks]"
+            )
+        super()._check_codes(codes.codes, call)
+        wanted = (codes.shape[0], len(self._piece_frames(codes.shape[1])))
+        if not (isinstance(codes.scales, Tensor) and codes.scales.is_floating_point() and codes.scales.shape == wanted):
+            given = f"{codes.scales.dtype} {list(codes.scales.shape)}" if isinstance(codes.scales, Tensor) else "none"
+            raise InvalidInput(f"{call}: expected scales float {list(wanted)} for these codes, got {given}")
+        checks.device(codes.scales, codes.device, call)
+
+
+@dataclass(frozen=True)
+class EncodecAudio32Config(EncodecAudioConfig):
+    """Hyperparameters at 32 kHz."""
+
+    sampling_rate: int = 32000
+    num_filters: int = 64
+    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 4)
+    use_causal_conv: bool = False
+    use_conv_shortcut: bool = False
+    target_bandwidths: tuple[float, ...] = (2.2,)
+    codebook_size: int = 2048
+    n_codebooks: int = 4
+
+
+class EncodecAudio32(EncodecAudio):
+    """Mono music at 32 kHz, the codec of MusicGen: 128 latents or up to 4 codes of 2048; 50 frames per second."""
+
+    config_type = EncodecAudio32Config
+    default = Source(
+        "facebook/encodec_32khz",
+        license_url="https://github.com/facebookresearch/audiocraft",  # of MusicGen's weights: CC BY-NC 4.0
+        is_gated=False,
+        is_commercial=False,
+    )
+
+
+@dataclass(frozen=True)
+class EncodecAudio48Config(EncodecAudioConfig):
+    """Hyperparameters at 48 kHz."""
+
+    sampling_rate: int = 48000
+    audio_channels: int = 2
+    norm_type: str = "time_group_norm"
+    use_causal_conv: bool = False
+    normalize: bool = True
+    chunk_length_s: float = 1.0
+    overlap: float = 0.01
+    target_bandwidths: tuple[float, ...] = (3.0, 6.0, 12.0, 24.0)
+    n_codebooks: int = 16
+
+
+class EncodecAudio48(EncodecAudio):
+    """Stereo music at 48 kHz: 128 latents and the scale of their chunk, or up to 16 codes; 150 frames per second."""
+
+    config_type = EncodecAudio48Config
+    default = Source("facebook/encodec_48khz", "mit", is_gated=False, is_commercial=True)
+    targets = (Target("transformers", FORMATS[0], ("config.json", "model.safetensors"), _to_transformers),)

@@ -1,0 +1,307 @@
+"""X-Codec: codes that say what is said. An acoustic encoder beside HuBERT or WavLM, mixed and quantised together.
+
+Paper: Ye et al., "Codec Does Matter: Exploring the Semantic Shortcoming of Codec for Audio Language Model", arXiv
+2408.17175.
+Weights: five repositories of hf-audio on the Hub. The card of xcodec-wavlm-more-data says CC-BY-4.0; no licence is
+known of the others. HuBERT or WavLM is inside; what it computes comes from the package transformers, the extra
+`vocos[xcodec]`, and only encoding needs it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vocos.codecs.xcodec.semantic import (
+    HOP_LENGTH,
+    SemanticConfig,
+    SemanticFeatures,
+    semantic_shapes,
+    transformers_classes,
+)
+from vocos.config import LIMITS, expect, section
+from vocos.nn.blocks import Decoder, Encoder, FullDecoderBlock, RatesConfig
+from vocos.nn.conv import pad_to_multiple, same_conv
+from vocos.nn.length import Length, ceil_div
+from vocos.nn.names import hub_names
+from vocos.nn.quantize import EuclideanRVQ
+from vocos.voco import Facts, Voco
+from vocos.weights.formats import Format
+from vocos.weights.hub import Source
+
+# What transformers calls the hyperparameters of the acoustic branch; the others in that section do not describe it.
+ACOUSTIC_KEYS = {
+    "encoder_hidden_size": "encoder_dim",
+    "downsampling_ratios": "encoder_rates",
+    "hidden_size": "acoustic_dim",
+    "decoder_hidden_size": "decoder_dim",
+    "upsampling_ratios": "decoder_rates",
+}
+# The convolutions between the semantic model and the mixer, which are the same in all checkpoints.
+BLOCKS = UNITS = 2
+FIXED = {
+    "kernel_size": 3,
+    "unit_kernel_size": 3,
+    "channel_ratios": [1] * BLOCKS,
+    "strides": [1] * BLOCKS,
+    "block_dilations": [1] * UNITS,
+}
+
+
+@dataclass(frozen=True)
+class XcodecConfig(SemanticConfig, RatesConfig):
+    """Hyperparameters, named as in the config files of DAC and, for the semantic model, of transformers."""
+
+    encoder_rates: tuple[int, ...] = (8, 5, 4, 2)
+    decoder_dim: int = 1024
+    decoder_rates: tuple[int, ...] = (8, 5, 4, 2)
+    sample_rate: int = 16000
+    acoustic_dim: int = 256
+    codebook_size: int = 1024
+    target_bandwidths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)  # kbps
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require(
+            self.hop_length == HOP_LENGTH,
+            f"{self.hop_length} samples per frame, the semantic model has {HOP_LENGTH}",
+        )
+        self.require(min(*self.encoder_rates, *self.decoder_rates) > 1, "a stride of 1")
+        self.require(self.codebook_size > 1, f"codebook_size {self.codebook_size} codes nothing")
+        limit = LIMITS["n_codebooks"]
+        self.require(
+            min(self.target_bandwidths) > 0 and self.n_codebooks <= limit,
+            f"target_bandwidths {self.target_bandwidths}, expected 1 to {limit} codebooks",
+        )
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        if "semantic_model_config" not in data:
+            return super().parse(data)
+        for name, value in FIXED.items():
+            expect(data, name, value, value)
+        acoustic = section(data, "acoustic_model_config")
+        widths = {ours: acoustic.get(theirs) for theirs, ours in ACOUSTIC_KEYS.items()}
+        semantic = SemanticConfig.of_transformers(section(data, "semantic_model_config"))
+        config = super().parse({**data, **widths, **semantic.as_dict()})
+        expect(data, "codebook_dim", config.latent_dim, config.latent_dim)
+        return config
+
+    @property
+    def latent_dim(self) -> int:
+        """Of the joined features."""
+        return self.acoustic_dim + self.hidden_size
+
+    @property
+    def n_codebooks(self) -> int:
+        """Those that the largest bandwidth pays for."""
+        return self.books(max(self.target_bandwidths))
+
+    def books(self, bandwidth: float) -> int:
+        """Codebooks that a bandwidth in kbps pays for, at least one."""
+        bits_per_book = math.ceil(math.log2(self.codebook_size)) * self.sample_rate / self.hop_length
+        return max(1, int(1000 * bandwidth / bits_per_book))
+
+
+@dataclass(frozen=True)
+class WavlmConfig(XcodecConfig):
+    """The same with WavLM, where a checkpoint does not say otherwise."""
+
+    semantic_model: str = "wavlm"
+
+
+def transformers_names(config: XcodecConfig) -> dict[str, str]:
+    """Module and tensor paths, ours -> those of transformers."""
+    acoustic = hub_names(len(config.encoder_rates), len(config.decoder_rates))
+    names = {ours: f"acoustic_{theirs}" for ours, theirs in acoustic.items()}
+    names |= {f"semantic.model.{name}": f"semantic_model.{name}" for name in semantic_shapes(config)}
+    return names | {
+        f"quantizer.books.{k}": f"quantizer.quantizers.{k}.codebook.embed" for k in range(config.n_codebooks)
+    }
+
+
+class SemanticUnit(nn.Module):
+    """x + pointwise(elu(convolution(elu(x)))).
+
+    Shape: `[B, C, L]` -> `[B, C, L]`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = same_conv(channels, channels, 3, bias=False)
+        self.conv2 = same_conv(channels, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(nn.functional.elu(self.conv1(nn.functional.elu(x))))
+
+
+class SemanticBlock(nn.Module):
+    """Residual units and a convolution.
+
+    Shape: `[B, C, L]` -> `[B, C, L]`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.res_units = nn.Sequential(*(SemanticUnit(channels) for _ in range(UNITS)))
+        self.conv = same_conv(channels, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.res_units(x))
+
+
+class SemanticEncoder(nn.Module):
+    """From what the semantic model says to what is joined with the acoustic features.
+
+    Shape: `[B, C, L]` -> `[B, C, L]`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = same_conv(channels, channels, 3, bias=False)
+        self.conv_blocks = nn.Sequential(*(SemanticBlock(channels) for _ in range(BLOCKS)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_blocks(self.conv(x))
+
+
+class XcodecNetwork(nn.Module):
+    """Encoder with two branches, `[B, 1, 320 L]` -> `[B, D, L]`, quantiser, and decoder, the way back."""
+
+    def __init__(self, config: XcodecConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(1, config.encoder_widths, config.encoder_rates, config.acoustic_dim)
+        self.semantic = SemanticFeatures(config)
+        self.encoder_semantic = SemanticEncoder(config.hidden_size)
+        self.fc = nn.Linear(config.latent_dim, config.latent_dim)
+        self.quantizer = EuclideanRVQ(config.n_codebooks, config.codebook_size, config.latent_dim)
+        self.fc2 = nn.Linear(config.latent_dim, config.acoustic_dim)
+        self.decoder = Decoder(
+            config.acoustic_dim,
+            config.decoder_widths,
+            config.decoder_rates,
+            1,
+            block=FullDecoderBlock,
+        )
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """Latents of audio whose length is a multiple of the hop: then the two branches agree in frames."""
+        return self.join(self.encoder(audio), self.encoder_semantic(self.semantic(audio)))
+
+    def join(self, acoustic: Tensor, semantic: Tensor) -> Tensor:
+        """Latents `[B, D, L]` of the features of the two branches."""
+        return _on_channels(self.fc, torch.cat([acoustic, semantic], dim=1))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Audio of latents, quantised or not."""
+        return self.decoder(_on_channels(self.fc2, latents))
+
+
+def _on_channels(linear: nn.Module, x: Tensor) -> Tensor:
+    """A linear layer on the channels of `[B, C, L]`."""
+    return rearrange(linear(rearrange(x, "b c l -> b l c")), "b l c -> b c l")
+
+
+def source(name: str, license: str | None = None) -> Source:
+    """One of the five repositories."""
+    return Source(f"hf-audio/xcodec-{name}", license, is_gated=False, is_commercial=True if license else None)
+
+
+class Xcodec(Voco[XcodecConfig]):
+    """Mono sound at 16 kHz: 1024 latents before quantisation, or 8 codes, the first ones about content; 50 frames/s.
+
+    `decode` takes latents as they are; the decoder was trained on quantised ones, those of `codes_to_latents`.
+    """
+
+    config_type = XcodecConfig
+    default = source("hubert-general-balanced")
+    halves = {"encoder": ("encoder", "semantic", "encoder_semantic", "fc"), "decoder": ("fc2", "decoder")}
+    formats = (
+        Format(
+            "transformers",
+            marker="fc2",
+            modules=transformers_names,
+            unused=("semantic_model.masked_spec_embed", "decoder_semantic.", "fc1."),  # in training, as are the next
+            unused_endings=(".codebook.embed_avg", ".codebook.cluster_size", ".codebook.inited"),
+            last_axis_norms=("semantic.model.encoder.pos_conv_embed.conv.",),
+        ),
+    )
+    known = (
+        *(source(name) for name in ("hubert-librispeech", "hubert-general", "hubert-general-balanced", "wavlm-mls")),
+        source("wavlm-more-data", "cc-by-4.0"),
+    )
+
+    def _facts(self, config: XcodecConfig) -> Facts:
+        return Facts(
+            sampling_rate=config.sample_rate,
+            channel=1,
+            latent_dim=config.latent_dim,
+            hop_length=config.hop_length,
+            n_codebooks=config.n_codebooks,
+            codebook_size=config.codebook_size,
+            bandwidths=config.target_bandwidths,
+        )
+
+    def _books(self, bandwidth: float) -> int:
+        return self._hyperparameters.books(bandwidth)
+
+    def _build(self, config: XcodecConfig) -> nn.Module:
+        return XcodecNetwork(config)
+
+    def _encode(self, audio: Tensor) -> Tensor:
+        return self.network.encode(pad_to_multiple(audio, self.hop_length).to(self.dtype))
+
+    def _decode(self, latents: Tensor, length: int) -> Tensor:
+        return self.network.decode(latents.to(self.dtype))
+
+    def _frames(self, samples: Length) -> Length:
+        return ceil_div(samples, self.hop_length)
+
+    def _samples(self, frames: Length) -> Length:
+        return frames * self.hop_length
+
+    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+        return self.network.quantizer.encode(latents, n_codebooks)
+
+    def _dequantize(self, codes: Tensor) -> Tensor:
+        return self.network.quantizer.decode(codes)
+
+    def _to_latents(self, encode: Any, audio: Tensor) -> Tensor:
+        transformers_classes(self._hyperparameters.semantic_model)  # without it, say so before anything is loaded
+        return super()._to_latents(encode, audio)
+
+
+class XcodecHubertLibrispeech(Xcodec):
+    """Trained on speech."""
+
+    default = source("hubert-librispeech")
+
+
+class XcodecHubertGeneral(Xcodec):
+    """Trained on sound of every kind."""
+
+    default = source("hubert-general")
+
+
+class XcodecHubertGeneralBalanced(Xcodec):
+    """Trained on sound of every kind, in better balance; what `xcodec` is."""
+
+
+class XcodecWavlmMls(Xcodec):
+    """Trained on speech, with WavLM."""
+
+    config_type = WavlmConfig
+    default = source("wavlm-mls")
+
+
+class XcodecWavlmMoreData(Xcodec):
+    """Trained on more speech, with WavLM."""
+
+    config_type = WavlmConfig
+    default = source("wavlm-more-data", "cc-by-4.0")

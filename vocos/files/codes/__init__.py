@@ -1,0 +1,122 @@
+"""Files of codes: our own, which know where their codes come from and what of them is damaged, and those of others.
+
+`native` describes our format byte by byte; EnCodec's `.ecdc` and Descript's `.dac` are read and written.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from vocos.errors import CheckpointError, InvalidInput
+from vocos.files.codes import descript, ecdc, native
+from vocos.files.codes.descript import DacTokens, levelled
+from vocos.files.codes.loudness import loudness as loudness_of
+from vocos.files.codes.record import Tokens, book_shape, origin
+from vocos.voco import Voco, checks
+from vocos.voco.codes import ScaledCodes
+from vocos.weights.atomic import replacing
+
+__all__ = ["DacTokens", "Tokens", "levelled", "load_codes", "origin", "save_codes"]
+
+ENDINGS = (".codes", ".ecdc", ".dac")
+
+
+def save_codes(
+    path: str | os.PathLike[str],
+    codes: Any,
+    voco: Voco[Any],
+    length: int | None = None,
+    *,
+    loudness: float | None = None,
+) -> None:
+    """Write the codes of one clip; the file appears under its name only when it is complete.
+
+    Args:
+        path: one that ends in `.ecdc` gets EnCodec's format, without the language model, for codecs that it knows; one
+            in `.dac` gets Descript's, for dac and its siblings; any other gets ours, and `.codes` is the usual ending.
+        codes: of `voco.encode_codes`: integers `[1, frames, k]`, or a `ScaledCodes`.
+        voco: the codec that made them; it need not be loaded.
+        length: samples of the sound before any padding; None for as many as the codes give.
+        loudness: of the sound, in LUFS, for `.dac` alone; None to measure that of the decoded codes.
+
+    Raises:
+        InvalidInput: if the codec makes no such codes, they are of several clips, or the format cannot hold them.
+        UnsupportedOperation: if the codec has no codes.
+    """
+    path = Path(path)
+    _, entries = book_shape(voco)
+    plain = codes.codes if isinstance(codes, ScaledCodes) else codes
+    voco._check_codes(codes, "save_codes")
+    if len(plain) != 1:
+        raise InvalidInput(f"save_codes: expected the codes of one clip, got {len(plain)} rows; give a file to each")
+    if path.is_dir() or not path.parent.is_dir():
+        raise InvalidInput(f"{path}: not a file name in an existing folder")
+    kind = path.suffix.lower()
+    if kind != ".dac" and loudness is not None:
+        raise InvalidInput(f"save_codes: only a .dac file says the loudness, {path.name} does not; leave loudness= out")
+    samples = _samples(codes, voco, length)
+    source, revision = origin(voco)
+    tokens = Tokens(codes, voco.name, voco.sampling_rate, samples, entries, source, revision)
+    if kind == ".dac":
+        descript.require(voco)
+        level = loudness_of(voco.decode_codes(codes), voco.sampling_rate) if loudness is None else loudness
+        tokens = DacTokens(plain, None, voco.sampling_rate, samples, loudness=level, chunk_frames=plain.shape[1])
+    with replacing(path) as temporary:
+        if kind == ".ecdc":
+            ecdc.write(temporary, tokens, voco)
+        elif isinstance(tokens, DacTokens):
+            descript.write(temporary, tokens)
+        else:
+            chunks = ecdc.model_of(voco).frames(samples) if isinstance(codes, ScaledCodes) else ()
+            native.write(temporary, tokens, chunks)
+
+
+def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, strict: bool = True) -> Tokens:
+    """Read the codes of a file that `save_codes`, EnCodec or Descript wrote; which it is, the file says.
+
+        tokens = load_codes("clip.codes", voco)
+        audio = tokens.decode(voco)  # or voco.decode_codes(tokens.codes, length=tokens.samples)
+
+    Args:
+        path: of the file.
+        voco: the codec that is to decode them, for a check; `.ecdc` files of weights with other rates or sizes than the
+            published ones need it.
+        strict: whether damage is an error; else a warning, the codes that are lost are 0, and `Tokens.damaged` and
+            `Tokens.mask` say which. The other formats have no checksums: damage that shows is always an error.
+
+    Raises:
+        CheckpointError: if the file is damaged; the message names the frames. Or if it is of a newer version.
+        InvalidInput: if there is no such file, or the codec cannot decode it.
+        UnsupportedOperation: if it is an `.ecdc` file that uses the language model, or the codec has no codes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InvalidInput(f"{path}: no such file")
+    data = path.read_bytes()
+    if data.startswith(native.MAGIC):
+        tokens = native.read(path, data, strict)
+    elif data.startswith(ecdc.MAGIC):
+        tokens = ecdc.read(path, data, voco)
+    elif data.startswith(descript.MAGIC):
+        tokens = descript.read(path, data)
+    else:
+        raise CheckpointError(f"{path}: not a file of codes, of vocos (.codes), EnCodec (.ecdc) or Descript (.dac)")
+    if voco is not None:
+        tokens.check(voco)
+    return tokens
+
+
+def _samples(codes: Any, voco: Voco[Any], length: int | None) -> int:
+    """Length of the sound, checked against the frames."""
+    frames = codes.shape[1]
+    longest = voco.decode_length(frames)
+    if length is None:
+        fitting = range(longest, max(0, longest - voco.hop_length), -1) if isinstance(codes, ScaledCodes) else ()
+        return next((n for n in fitting if voco.encode_length(n) == frames), longest)
+    samples = checks.length(length, "save_codes") or 0
+    is_chunked = isinstance(codes, ScaledCodes)  # then the samples tell how the frames are divided
+    if samples > frames * voco.hop_length or (is_chunked and voco.encode_length(samples) != frames):
+        raise InvalidInput(f"save_codes: {samples} samples are not the length= of {frames} frames of {voco.name}")
+    return samples

@@ -1,0 +1,169 @@
+"""EnCodec's `.ecdc` files, those without its language model.
+
+    "ECDC", version 0 in a byte, the length of the header as big-endian uint32, and the header, a JSON object:
+    m      name of the model: encodec_24khz or encodec_48khz
+    al     samples of the sound
+    nc     codebooks
+    lm     whether the codes are coded by the language model
+
+Then, chunk by chunk, the scale as big-endian float32 where the model has scales, and the codes packed as in our files.
+The frames of a chunk follow from `al`. There is no checksum.
+
+Source: github.com/facebookresearch/encodec, MIT, whose format this is.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
+from vocos.files.codes.record import Tokens, book_shape, pack, packed_bytes, unpack, width
+from vocos.nn.length import ceil_div
+from vocos.voco import Voco
+from vocos.voco.codes import ScaledCodes
+
+MAGIC = b"ECDC"
+START = struct.Struct(">4sBI")
+SCALE = struct.Struct(">f")
+MODEL_OF = {"encodec": "encodec_24khz", "encodec_24khz": "encodec_24khz", "encodec_48khz": "encodec_48khz"}
+MAX_SAMPLES = 1 << 48
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a file leaves to the name of its model.
+
+    Attributes:
+        sampling_rate: in Hz.
+        hop_length: samples per frame.
+        entries: of a codebook.
+        chunk: samples that are coded on their own, each with a scale; None for the whole clip and no scale.
+        stride: samples from one chunk to the next.
+    """
+
+    sampling_rate: int
+    hop_length: int
+    entries: int
+    chunk: int | None = None
+    stride: int = 1
+
+    def n_chunks(self, samples: int) -> int:
+        """Chunks of a clip."""
+        return ceil_div(samples, self.stride) if self.chunk else 1
+
+    def frames(self, samples: int) -> list[int]:
+        """Of each chunk of a clip."""
+        if self.chunk is None:
+            return [ceil_div(samples, self.hop_length)]
+        rests = range(samples, 0, -self.stride)
+        return [ceil_div(min(rest, self.chunk), self.hop_length) for rest in rests]
+
+
+MODELS = {
+    "encodec_24khz": Model(24000, 320, 1024),
+    "encodec_48khz": Model(48000, 320, 1024, chunk=48000, stride=47520),
+}
+
+
+def model_of(voco: Voco[Any]) -> Model:
+    """How a codec, whose weights may have rates of their own, lays out its codes."""
+    _, entries = book_shape(voco)
+    config = voco.config
+    chunk = int(config["chunk_length_s"] * voco.sampling_rate) if config.get("normalize") else None
+    stride = max(1, int((1 - config["overlap"]) * chunk)) if chunk else 1
+    return Model(voco.sampling_rate, voco.hop_length, entries, chunk, stride)
+
+
+def write(path: Path, tokens: Tokens, voco: Voco[Any]) -> None:
+    """Write the codes of a clip.
+
+    Raises:
+        InvalidInput: if the format has no name for the codec, or not so many frames for so many samples.
+    """
+    if voco.name not in MODEL_OF:
+        raise InvalidInput(f"save_codes: an .ecdc file holds codes of {', '.join(MODEL_OF)}, not of {voco.name}")
+    codes = tokens.codes.codes if isinstance(tokens.codes, ScaledCodes) else tokens.codes
+    scales = tokens.codes.scales[0].tolist() if isinstance(tokens.codes, ScaledCodes) else []
+    model = model_of(voco)
+    sizes = model.frames(tokens.samples)
+    if sum(sizes) != codes.shape[1]:
+        raise InvalidInput(
+            f"save_codes: {tokens.samples} samples have {sum(sizes)} frames in an .ecdc file, these codes have "
+            f"{codes.shape[1]}; pass the true length="
+        )
+    header = {"m": MODEL_OF[voco.name], "al": tokens.samples, "nc": codes.shape[2], "lm": False}
+    text = json.dumps(header).encode()
+    with path.open("wb") as stream:
+        stream.write(START.pack(MAGIC, 0, len(text)) + text)
+        for number, part in enumerate(torch.split(codes[0].cpu(), sizes)):
+            scale = SCALE.pack(scales[number]) if model.chunk else b""
+            stream.write(scale + pack(part.numpy(), width(model.entries)))
+
+
+def read(path: Path, data: bytes, voco: Voco[Any] | None) -> Tokens:
+    """The codes in the bytes of a file, of a published model or of a codec with weights of its own.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+        UnsupportedOperation: if its codes are coded by the language model.
+    """
+    name, samples, books, offset = _header(path, data)
+    model = MODELS[name] if voco is None or MODEL_OF.get(voco.name) != name else model_of(voco)
+    bits = width(model.entries)
+    payload = len(data) - offset
+    if model.chunk and model.n_chunks(samples) * SCALE.size > payload:
+        raise CheckpointError(f"{path}: cut off, {samples} samples do not fit in {payload} bytes; copy the file again")
+    sizes = model.frames(samples)
+    extra = SCALE.size if model.chunk else 0
+    expected = sum(extra + packed_bytes(size * books, bits) for size in sizes)
+    if payload != expected:
+        what = "cut off" if payload < expected else "longer than its header says"
+        raise CheckpointError(f"{path}: {what}, expected {expected} bytes of codes, got {payload}; copy the file again")
+    scales, parts = [], []
+    for size in sizes:
+        scales.append(SCALE.unpack_from(data, offset)[0] if model.chunk else 0.0)
+        end = offset + extra + packed_bytes(size * books, bits)
+        parts.append(torch.from_numpy(unpack(data[offset + extra : end], bits, size * books)))
+        offset = end
+    codes: Tensor = torch.cat(parts).reshape(1, -1, books)
+    if not all(map(math.isfinite, scales)) or int(codes.max()) >= model.entries:
+        raise CheckpointError(f"{path}: damaged, its scales or codes are out of range; copy the file again")
+    return Tokens(
+        codes=ScaledCodes(codes, torch.tensor([scales])) if model.chunk else codes,
+        codec=name,
+        sampling_rate=model.sampling_rate,
+        samples=samples,
+        codebook_size=model.entries,
+    )
+
+
+def _header(path: Path, data: bytes) -> tuple[str, int, int, int]:
+    """Name of the model, samples, codebooks, and where the codes begin."""
+    try:
+        magic, version, length = START.unpack_from(data)
+        text = data[START.size : START.size + length]
+        header = json.loads(text)
+        name, samples, books, is_modelled = (header[key] for key in ("m", "al", "nc", "lm"))
+        if (magic, version, len(text)) != (MAGIC, 0, length):
+            raise ValueError(f"version {version}")
+        if name not in MODELS:
+            raise ValueError(f"model {name!r}")
+        for number in (samples, books):
+            if type(number) is not int or not 1 <= number < MAX_SAMPLES:
+                raise ValueError(f"{number!r}")
+    except (struct.error, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not an .ecdc file that can be read: {str(error)[:200]}") from error
+    if is_modelled:
+        raise UnsupportedOperation(
+            f"{path}: its codes are coded by EnCodec's language model, which is not read; write it without, as the "
+            "command encodec does without --lm"
+        )
+    return name, samples, books, START.size + length

@@ -1,0 +1,96 @@
+"""Codecs with a Gaussian bottleneck: the latents are the mean of a posterior, or drawn from it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from vocos.errors import InvalidInput
+from vocos.nn import gaussian
+from vocos.voco import batches
+from vocos.voco.interface import Voco
+from vocos.voco.loading import ConfigT
+from vocos.weights.hub import Location
+
+
+class VariationalVoco(Voco[ConfigT]):
+    """A codec whose `encode` can draw. A subclass gives `_posterior` in the place of `_encode`.
+
+    Args:
+        location, device, dtype: as of `Voco`.
+        sample: whether `encode` draws from the posterior unless told otherwise; None for what the original does.
+
+    Attributes:
+        original_samples: whether the original draws.
+    """
+
+    original_samples: ClassVar[bool]
+
+    def __init__(
+        self,
+        location: Location | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        sample: bool | None = None,
+    ) -> None:
+        super().__init__(location, device, dtype)
+        if sample not in (None, True, False):
+            raise InvalidInput(f"{self.name}: expected sample as True or False, got {sample!r}")
+        self.sample = self.original_samples if sample is None else sample
+
+    def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale, before the softplus, each `[B, latent_dim, L]`, of audio `[B, channel, N]`."""
+        raise NotImplementedError
+
+    def encode(
+        self,
+        audio: Tensor,
+        mask: Tensor | None = None,
+        *,
+        sample: bool | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Latents of sound, as `Voco.encode`: mean + std * noise, or the mean.
+
+        Args:
+            audio: float `[batch, samples, channel]` in [-1, 1].
+            mask: bool `[batch, samples]`, as of `Voco.encode`.
+            sample: draw from the posterior, or give its mean; None for what the constructor was told.
+            generator: of the noise, which is drawn as `[batch, latent_dim, frames]`; None for PyTorch's global one.
+
+        Returns:
+            `[batch, encode_length(samples), latent_dim]`, the dtype of the module.
+
+        Raises:
+            InvalidInput: before anything is loaded.
+            WeightsUnavailable, CheckpointError: as `load`.
+        """
+        drawn = self.sample if sample is None else sample
+        return self._encode_with(partial(self._latents, sample=drawn, generator=generator), audio, mask)
+
+    def encode_batch(
+        self, clips: batches.Clips, *, sample: bool | None = None, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Latents of clips, as `Voco.encode_batch`; `sample` and `generator` as of `encode`.
+
+        The noise is drawn for one clip after the other in the order of the list, so that a seed gives what encoding
+        them one by one gives.
+        """
+        if not (self.sample if sample is None else sample):
+            return batches.encode(self, clips, lambda audio, rows: self.encode(audio, sample=False))
+
+        def posterior(audio: Tensor, rows: list[int]) -> Tensor:
+            return torch.stack(self._posterior(rearrange(audio, "b n c -> b c n")), dim=1)
+
+        heads = batches.encode(self, clips, posterior)
+        drawn = [gaussian.draw(mean[None], scale[None], generator) for mean, scale in heads]
+        return [rearrange(latents, "1 d l -> l d").to(self.dtype) for latents in drawn]
+
+    def _latents(self, audio: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
+        mean, scale = self._posterior(audio)
+        return gaussian.draw(mean, scale, generator) if sample else mean
