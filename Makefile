@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VENV_PYPI := .venv-pypi
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test peers lint bench clean
+.PHONY: demo test peers lint bench table clean
 
 demo: $(VENV)/demo
 	$(BIN)/vocos demo --output demo
@@ -27,6 +27,10 @@ lint: $(VENV)/test
 BENCH ?= --memory --curves
 bench: $(VENV)/bench $(VENV_PYPI)/bench
 	$(BIN)/vocos bench --pypi-python $(VENV_PYPI)/bin/python --output benchmarks/results $(BENCH)
+
+# What `vocos list` says without importing torch, and the tables of README and docs.
+table: $(VENV)/test
+	$(BIN)/python tools/make_table.py
 
 clean:
 	rm -rf $(VENV) $(VENV_PYPI) build dist demo vocos.egg-info

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from vocos import InvalidInput, PluginError, Voco, get_voco, list_vocos, register_voco, registry
+from vocos import CheckpointError, InvalidInput, PluginError, Voco, get_voco, list_vocos, register_voco, registry
 from vocos.codecs.griffinlim import GriffinLim
 from vocos.testing import VocoContract
 
@@ -41,12 +43,29 @@ def plugin(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(site)
 
 
-def test_facts_in_the_registry_are_those_of_the_codecs() -> None:
-    for name, known in registry.BUILT_IN.items():
+def test_the_table_is_what_the_rows_of_the_codecs_make() -> None:
+    """If not: `make table`."""
+    tool = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "make_table.py"))
+    assert json.loads(registry.TABLE.read_text(encoding="utf-8")) == tool["table"]()
+
+
+def test_a_name_is_of_the_row_that_has_it() -> None:
+    for name in registry.BUILT_IN:
         voco = get_voco(name)
-        for fact in ("sampling_rate", "channel", "latent_dim", "hop_length", "license", "source"):
-            assert getattr(voco, fact) == getattr(known, fact), (name, fact)
-        assert voco.restrictions == list(known.restrictions)
+        assert repr(voco).startswith(f"{type(voco).__name__}({name!r}, ")
+        assert voco.config == type(voco).checkpoints[name].config.as_dict()
+
+
+@pytest.mark.parametrize("key", ["n_codebooks", "sample_rate"])
+def test_a_file_has_the_same_facts_under_every_name(key: str, tmp_path: Path) -> None:
+    config = get_voco("dac_16khz").config
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    assert [get_voco(name, weights=tmp_path).config for name in list_vocos("dac*hz")] == [config] * 3
+    (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != key}))
+    for name in list_vocos("dac*hz"):
+        with pytest.raises(CheckpointError, match=f"config: {key} is missing"):
+            get_voco(name, weights=tmp_path)
 
 
 def test_facts_of_all() -> None:

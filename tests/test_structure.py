@@ -16,7 +16,16 @@ PACKAGE = Path(vocos.__file__).parent
 # Imports point from a later layer to an earlier one; modules of one layer do not import each other.
 LAYERS = [
     ["_version", "errors"],
-    ["config", "kernels", "weights.atomic", "weights.hub", "weights.tensors", "voco.codes", "voco.rows"],
+    [
+        "config",
+        "kernels",
+        "weights.atomic",
+        "weights.source",
+        "weights.hub",
+        "weights.tensors",
+        "voco.codes",
+        "voco.rows",
+    ],
     ["nn", "weights.formats"],
     ["weights.export", "voco.checks", "voco.lazy"],
     ["weights", "voco.batches", "voco.halves"],

@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from vocos import CheckpointError, InvalidInput, Voco, get_voco
 from vocos.codecs.vocos_mel import Mel, MelConfig
 from vocos.weights.formats import OWN_MARK
-from vocos.weights.hub import DEFAULT_REPOSITORY
+from vocos.weights.source import DEFAULT_REPOSITORY
 
 WEIGHTS = "mel.safetensors"
 LARGE = "org/large"  # a repository whose weights have a SHA-256 for a name
@@ -345,7 +345,10 @@ print(len(counted))
         self, client: Client, hub: LoopbackHub, cache: Path, tmp_path: Path, expected: str
     ) -> None:
         known = hashlib.sha256((tmp_path / "root" / DEFAULT_REPOSITORY / WEIGHTS).read_bytes()).hexdigest()
-        program = 'mel.Mel.default = dataclasses.replace(mel.Mel.default, sha256="{}")\n' + MEL
+        program = (
+            'row = mel.Mel.checkpoints["mel"]\nsource = dataclasses.replace(row.source, sha256="{}")\n'
+            'mel.Mel.checkpoints["mel"] = dataclasses.replace(row, source=source)\n' + MEL
+        )
         assert client.run(hub, cache / "right", program.format(known)) == [expected]
         assert hub.count("GET", file=WEIGHTS) == 1
         hub.reset()

@@ -6,14 +6,16 @@ import difflib
 import fnmatch
 import importlib
 import inspect
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from vocos.errors import InvalidInput, PluginError, UnknownVoco
-from vocos.weights.hub import DEFAULT_REPOSITORY, Location
+from vocos.weights.hub import Location
 
 if TYPE_CHECKING:
     import torch
@@ -27,49 +29,30 @@ GROUP = "vocos.codecs"  # of the entry points that other distributions register 
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """Where a codec of this library is, and what `vocos list` says of it without importing torch.
+    """A registered name of this library, and what `vocos list` says of it without importing torch.
 
-    The facts are those of the codec's config; a test holds the two together.
+    Read from `codecs/table.json`, which `make table` writes from the rows of the codecs; a test holds the two together.
     """
 
     target: str
+    about: str
     sampling_rate: int
     channel: int
     latent_dim: int
     hop_length: int
+    n_codebooks: int | None
+    codebook_size: int | None
+    bits_per_second: float | None
     source: str | None
     license: str | None
-    restrictions: tuple[str, ...] = ()
+    license_url: str | None
+    paper: str | None
+    size_mb: float | None
+    restrictions: list[str]
 
 
-MUSICGEN = "not for commercial use (https://github.com/facebookresearch/audiocraft)"
-XCODEC = (16000, 1, 1024, 320)  # facts of all its checkpoints
-BUILT_IN = {
-    "mel": BuiltIn("vocos_mel:Mel", 24000, 1, 100, 256, DEFAULT_REPOSITORY, None),
-    "encodec": BuiltIn("vocos_encodec:Encodec", 24000, 1, 128, 320, DEFAULT_REPOSITORY, None),
-    "encodec_24khz": BuiltIn("encodec:EncodecAudio", 24000, 1, 128, 320, "facebook/encodec_24khz", None),
-    "encodec_32khz": BuiltIn("encodec:EncodecAudio32", 32000, 1, 128, 640, "facebook/encodec_32khz", None, (MUSICGEN,)),
-    "encodec_48khz": BuiltIn("encodec:EncodecAudio48", 48000, 2, 129, 320, "facebook/encodec_48khz", "mit"),
-    "dac": BuiltIn("dac:Dac", 44100, 1, 128, 512, DEFAULT_REPOSITORY, None),
-    "dac_44khz": BuiltIn("dac:Dac44", 44100, 1, 1024, 512, "descript/dac_44khz", "mit"),
-    "dac_24khz": BuiltIn("dac:Dac24", 24000, 1, 1024, 320, "descript/dac_24khz", "mit"),
-    "dac_16khz": BuiltIn("dac:Dac16", 16000, 1, 1024, 320, "descript/dac_16khz", "mit"),
-    "dacvae": BuiltIn("dacvae:DacVae", 48000, 2, 2048, 2048, DEFAULT_REPOSITORY, None),
-    "oobleck": BuiltIn("oobleck:Oobleck", 44100, 2, 64, 2048, DEFAULT_REPOSITORY, None),
-    "xcodec": BuiltIn("xcodec:Xcodec", *XCODEC, "hf-audio/xcodec-hubert-general-balanced", None),
-    "xcodec_hubert_librispeech": BuiltIn(
-        "xcodec:XcodecHubertLibrispeech", *XCODEC, "hf-audio/xcodec-hubert-librispeech", None
-    ),
-    "xcodec_hubert_general": BuiltIn("xcodec:XcodecHubertGeneral", *XCODEC, "hf-audio/xcodec-hubert-general", None),
-    "xcodec_hubert_general_balanced": BuiltIn(
-        "xcodec:XcodecHubertGeneralBalanced", *XCODEC, "hf-audio/xcodec-hubert-general-balanced", None
-    ),
-    "xcodec_wavlm_mls": BuiltIn("xcodec:XcodecWavlmMls", *XCODEC, "hf-audio/xcodec-wavlm-mls", None),
-    "xcodec_wavlm_more_data": BuiltIn(
-        "xcodec:XcodecWavlmMoreData", *XCODEC, "hf-audio/xcodec-wavlm-more-data", "cc-by-4.0"
-    ),
-    "griffinlim": BuiltIn("griffinlim:GriffinLim", 24000, 1, 100, 256, None, None),
-}
+TABLE = Path(__file__).parent / "codecs" / "table.json"
+BUILT_IN = {name: BuiltIn(**row) for name, row in json.loads(TABLE.read_text(encoding="utf-8")).items()}
 
 _registered: dict[str, type[Voco[Any]]] = {}
 
@@ -134,6 +117,7 @@ def get_voco(
     if weights is not None and not str(weights):
         raise InvalidInput("get_voco: weights is empty; leave it out for the default checkpoint")
     location = Location(
+        name=name,
         weights=None if weights is None else os.fspath(weights),
         subfolder=subfolder,
         revision=revision,
@@ -148,7 +132,6 @@ def get_voco(
     except (RuntimeError, TypeError) as error:
         raise InvalidInput(f"get_voco: expected device as 'cpu', 'cuda', 'cuda:1'..., got {device!r}") from error
     voco = cls(location, place, dtype, **options)
-    voco.name = name
     if part is not None:
         voco._keep_only(part)
     return voco

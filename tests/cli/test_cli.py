@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -70,10 +71,12 @@ class TestFacts:
     def test_list_says_what_is_restricted(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         from vocos import registry
         from vocos.codecs.oobleck import Oobleck
-        from vocos.weights.hub import Source
+        from vocos.weights.source import Source
+
+        source = Source("org/name", license="cc-by-nc-4.0", is_gated=True, is_commercial=False)
 
         class Restricted(Oobleck):
-            default = Source("org/name", "cc-by-nc-4.0", is_gated=True, is_commercial=False)
+            checkpoints = {"restricted": dataclasses.replace(Oobleck.checkpoints["oobleck"], source=source)}
 
         monkeypatch.setattr(registry, "_registered", {"restricted": Restricted})
         line = next(line for line in run("list")[1].splitlines() if line.startswith("restricted"))

@@ -231,7 +231,7 @@ class TestCalls:
     def test_every_attribute_that_is_declared_is_in_some_network(self) -> None:
         for name in list_vocos():
             voco = get_voco(name)
-            configs = (DacVaeConfig(), WatermarkedConfig()) if name == "dacvae" else (voco.config_type(),)
+            configs = (DacVaeConfig(), WatermarkedConfig()) if name == "dacvae" else (voco._row.config,)
             with torch.device("meta"):
                 networks = [voco._build(config) for config in configs]
             assert voco.halves

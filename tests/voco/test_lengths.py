@@ -25,7 +25,7 @@ settings.load_profile("repeatable")
 def with_config(name: str, config: str) -> Voco[Any]:
     """A codec of this config (JSON), with random weights, written to and read from a folder."""
     kind = _find(name)
-    parsed = kind.config_type.parse(json.loads(config))
+    parsed = kind.config_type.parse({**kind().config, **json.loads(config)})
     folder = Path(mkdtemp(prefix="vocos-lengths-"))
     generator = torch.Generator().manual_seed(0)
     empty = kind()._build(parsed)

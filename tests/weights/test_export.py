@@ -160,7 +160,7 @@ class TestCommands:
         self, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert cli.main(["convert", str(weights), "-o", str(tmp_path / "out")]) == 1
-        assert "holds weights of mel, encodec, dac, dacvae, oobleck; choose with --voco" in capsys.readouterr().err
+        assert "holds weights of dac, dacvae, encodec, mel, oobleck; choose with --voco" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
         assert (
             cli.main(["convert", str(weights), "-o", str(tmp_path / "out"), "--voco", "dac", "--to", "descript"]) == 0

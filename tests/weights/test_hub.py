@@ -14,7 +14,8 @@ import pytest
 from loopback_hub import LoopbackHub
 
 from vocos import InvalidInput, WeightsUnavailable, get_voco
-from vocos.weights.hub import DEFAULT_REPOSITORY, Location
+from vocos.weights.hub import Location
+from vocos.weights.source import DEFAULT_REPOSITORY
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ voco = get_voco("oobleck", weights="{repository}", subfolder="vae")
 print(voco.restrictions == ["gated: accept the licence at https://huggingface.co/{repository}"])
 voco.load()
 """
-    said = f"vocos.weights.hub: the weights of {repository}/vae are gated: accept the licence at https://huggingface.co/{repository}"
+    said = f"vocos.hub: the weights of {repository}/vae are gated: accept the licence at https://huggingface.co/{repository}"
     assert run(hub, tmp_path / "cache", program) == ["True", said]
     assert run(hub, tmp_path / "cache", program) == ["True"]
 

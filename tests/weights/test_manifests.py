@@ -119,15 +119,15 @@ def test_built_in_config_is_the_published_one(codec: str) -> None:
     assert names
     assert built_in.partition("/")[0] in names[0]
     for name in names:
-        assert voco._parse(manifests()[name]["config"]) == voco.config_type()
+        assert voco._parse(manifests()[name]["config"]) == voco._row.config
 
 
 @pytest.mark.parametrize("name", list_vocos("xcodec*"))
 def test_built_in_config_of_xcodec_is_the_published_one(name: str) -> None:
     voco = get_voco(name)
     published = "hf-audio-xcodec-wavlm-mls" if "wavlm" in name else "hf-audio-xcodec-hubert-librispeech"
-    assert voco._parse(manifests()[published]["config"]) == voco.config_type()
+    assert voco._parse(manifests()[published]["config"]) == voco._row.config
     with torch.device("meta"):
-        network = voco._build(voco.config_type())
+        network = voco._build(voco._row.config)
     sizes = {part: sum(p.numel() for p in module.parameters()) for part, module in network.named_children()}
     assert sizes["fc2"] + sizes["decoder"] + sizes["quantizer"] == 28_852_033  # 115 MB of 710, enough to decode codes

@@ -21,6 +21,7 @@ from vocos.config import Config
 from vocos.nn.length import Length
 from vocos.nn.spectral import Framing, InverseSTFT, LogMel, MelScale, stft
 from vocos.voco import Facts, Voco
+from vocos.weights.source import Checkpoint
 
 MOMENTUM = 0.99  # of the phase search, as Perraudin et al. recommend
 TINY = 1e-9  # keeps divisions finite; magnitudes below it are inaudible
@@ -92,9 +93,10 @@ class GriffinLimNetwork(nn.Module):
 
 
 class GriffinLim(Voco[GriffinLimConfig]):
-    """Mono sound at 24 kHz from the latents of `mel`, without weights; 93.75 frames per second."""
+    """Mono audio to the latents of `mel`, and back without weights."""
 
     config_type = GriffinLimConfig
+    checkpoints = {"griffinlim": Checkpoint(GriffinLimConfig(), about="trying things out: no weights, modest quality")}
     halves = {"encoder": (), "decoder": ()}
 
     def _facts(self, config: GriffinLimConfig) -> Facts:

@@ -23,7 +23,7 @@ from vocos.voco import Facts
 from vocos.voco.variational import VariationalVoco
 from vocos.weights.export import OLD_STYLE, Target
 from vocos.weights.formats import Format
-from vocos.weights.hub import DEFAULT_REPOSITORY, Source
+from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,14 @@ class OobleckNetwork(nn.Module):
 
 
 class Oobleck(VariationalVoco[OobleckConfig]):
-    """Stereo music at 44.1 kHz: 64 latents; 21.5 frames per second. `encode` draws, as the original does."""
+    """Stereo audio to a draw from a posterior, as the original does, and back."""
 
     config_type = OobleckConfig
-    default = Source(DEFAULT_REPOSITORY)
+    checkpoints = {
+        "oobleck": Checkpoint(
+            OobleckConfig(), Source(DEFAULT_REPOSITORY, size_mb=624.5), "latent diffusion of stereo music at 44.1 kHz"
+        )
+    }
     halves = {"encoder": ("encoder",), "decoder": ("decoder",)}
     layouts = (
         ("oobleck.json", "oobleck.safetensors"),
@@ -170,11 +174,16 @@ class Oobleck(VariationalVoco[OobleckConfig]):
     known = (
         Source(
             "stabilityai/stable-audio-open-1.0",
-            "stabilityai-ai-community",
-            "https://huggingface.co/stabilityai/stable-audio-open-1.0/blob/main/LICENSE.md",
+            subfolder="vae",
+            license="stabilityai-ai-community",
+            license_url="https://huggingface.co/stabilityai/stable-audio-open-1.0/blob/main/LICENSE.md",
+            paper="2407.14358",
+            size_mb=624.5,
             is_gated=True,
         ),
-        Source("ACE-Step/Ace-Step1.5", "mit", is_gated=False, is_commercial=True),
+        Source(
+            "ACE-Step/Ace-Step1.5", subfolder="vae", license="mit", size_mb=337.4, is_gated=False, is_commercial=True
+        ),
     )
     formats = (
         Format("diffusers", marker="encoder.conv1", modules=diffusers_names),

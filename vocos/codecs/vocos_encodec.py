@@ -32,7 +32,8 @@ from vocos.voco import Facts, Voco, batches, checks
 from vocos.weights import formats, hub
 from vocos.weights.export import Target
 from vocos.weights.formats import Format, component, part
-from vocos.weights.hub import DEFAULT_REPOSITORY, Location, Source
+from vocos.weights.hub import Location
+from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 from vocos.weights.tensors import TensorFile, open_tensors
 
 ENCODEC = "feature_extractor.encodec."  # where public files keep the EnCodec model
@@ -171,8 +172,11 @@ class EncodecNetwork(nn.Module):
         return rearrange(self.codebook_weights, "(k e) c -> k e c", e=entries)
 
 
+PAPER = "2306.00814"
+
+
 class Encodec(Voco[EncodecConfig]):
-    """Mono speech and sound at 24 kHz: 128 latents, EnCodec's before quantisation, or codes; 75 frames per second.
+    """Mono audio to EnCodec's latents before quantisation, or to its codes, and back by the Vocos generator.
 
     Args:
         location, device, dtype: as of `Voco`.
@@ -182,7 +186,13 @@ class Encodec(Voco[EncodecConfig]):
     """
 
     config_type = EncodecConfig
-    default = Source(DEFAULT_REPOSITORY)
+    checkpoints = {
+        "encodec": Checkpoint(
+            EncodecConfig(),
+            Source(DEFAULT_REPOSITORY, paper=PAPER, size_mb=116.5),
+            "EnCodec's codes, decoded by the Vocos vocoder, 1.5 to 12 kbps",
+        )
+    }
     halves = {"encoder": ("encoder",), "decoder": ("backbone", "head")}  # codes need the codebooks in both directions
     layouts = (("encodec.json", "encodec.safetensors"), ("config.yaml", "pytorch_model.bin"))
     formats = (
@@ -215,7 +225,9 @@ class Encodec(Voco[EncodecConfig]):
         ),
     )
     known = tuple(
-        Source(f"{owner}/vocos-encodec-24khz", "mit", is_gated=False, is_commercial=True)
+        Source(
+            f"{owner}/vocos-encodec-24khz", license="mit", paper=PAPER, size_mb=40.3, is_gated=False, is_commercial=True
+        )
         for owner in ("charactr", "hf-audio")
     )
 

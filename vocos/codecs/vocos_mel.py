@@ -21,7 +21,7 @@ from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transf
 from vocos.voco import Facts, Voco
 from vocos.weights.export import Target
 from vocos.weights.formats import Format, component, part
-from vocos.weights.hub import DEFAULT_REPOSITORY, Source
+from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
 
 @dataclass(frozen=True)
@@ -124,11 +124,18 @@ class MelNetwork(nn.Module):
         self.head = FourierHead(config.dim, config.synthesis)
 
 
+PAPER = "2306.00814"
+
+
 class Mel(Voco[MelConfig]):
-    """Mono speech and sound at 24 kHz: 100 log-mel bands; 93.75 frames per second."""
+    """Mono audio to a log-mel spectrogram, and back by the Vocos generator."""
 
     config_type = MelConfig
-    default = Source(DEFAULT_REPOSITORY)
+    checkpoints = {
+        "mel": Checkpoint(
+            MelConfig(), Source(DEFAULT_REPOSITORY, paper=PAPER, size_mb=54.3), "a fast vocoder of speech and audio"
+        )
+    }
     halves = {"encoder": (), "decoder": ("backbone", "head")}
     weightless = ("encoder",)  # a spectrogram
     layouts = (("mel.json", "mel.safetensors"), ("config.yaml", "pytorch_model.bin"))
@@ -154,7 +161,7 @@ class Mel(Voco[MelConfig]):
         ),
     )
     known = tuple(
-        Source(f"{owner}/vocos-mel-24khz", "mit", is_gated=False, is_commercial=True)
+        Source(f"{owner}/vocos-mel-24khz", license="mit", paper=PAPER, size_mb=54.3, is_gated=False, is_commercial=True)
         for owner in ("charactr", "hf-audio")
     )
 

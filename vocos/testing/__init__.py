@@ -305,7 +305,7 @@ class VocoContract(CodesContract):
         assert torch.equal(other.decode(latents), voco.decode(latents))
 
     def test_saved_codec_reads_back(self, voco: Voco[Any], tmp_path: Path) -> None:
-        if voco.default is None:
+        if voco.source is None:
             with pytest.raises(UnsupportedOperation, match="has no weights to write"):
                 voco.save(tmp_path)
             return

@@ -16,7 +16,8 @@ from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
 from vocos.voco.halves import HalvableModule
 from vocos.weights import export, hub
 from vocos.weights.formats import Format, fill, is_under, read_config, recognise, save
-from vocos.weights.hub import Location, Source
+from vocos.weights.hub import Location
+from vocos.weights.source import Checkpoint, Source
 from vocos.weights.tensors import TensorFile, open_tensors
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -35,17 +36,18 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
         dtype: what they become when they are loaded, None for float32.
 
     Attributes:
-        config_type: dataclass of the hyperparameters; its defaults describe the default checkpoint.
-        default: the default checkpoint; None for a codec that has no weights.
+        config_type: dataclass of the hyperparameters.
+        checkpoints: what each registered name of this architecture stands for, the default first; none for a codec
+            without weights whose config has defaults for all.
         layouts: names of the files of config and weights, besides what `save` writes.
         formats: of the checkpoints that can be read, besides what `save` writes.
         targets: layouts that `export` writes, besides our own.
-        known: other public checkpoints, for what is known of their licences.
+        known: other public checkpoints that can be read.
         halves, weightless: see `HalvableModule`.
     """
 
     config_type: ClassVar[type[Config]]
-    default: ClassVar[Source | None] = None
+    checkpoints: ClassVar[Mapping[str, Checkpoint[Any]]] = {}
     layouts: ClassVar[hub.Layouts] = ()
     formats: ClassVar[tuple[Format[Any], ...]] = ()
     targets: ClassVar[tuple[export.Target[Any], ...]] = ()
@@ -58,8 +60,10 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(device, dtype)
-        self.name = type(self).__name__.lower()
         self._location = location or Location()
+        rows = self.checkpoints or {type(self).__name__.lower(): Checkpoint(self.config_type())}
+        self.name = self._location.name or next(iter(rows))
+        self._row: Checkpoint[Any] = rows.get(self.name) or next(iter(rows.values()))
         self._commit: str | None = None
         self._license: str | None = None
         self._restrictions: list[str] = []
@@ -67,7 +71,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
         self._config_file: Path | None = None
         self._is_built_in = self._settle_location()
         if self._is_built_in:
-            self._config = self.config_type()  # type: ignore[assignment]
+            self._config = self._row.config
         elif self._location.path is not None:
             self._config = self._read_config()
 
@@ -99,7 +103,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
     @property
     def source(self) -> str | None:
         """Where the weights come from; None for a codec that has none."""
-        return str(self._location) if self.default else None
+        return str(self._location) if self._row.source else None
 
     @property
     def revision(self) -> str | None:
@@ -141,7 +145,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
             InvalidInput: if the codec has no such layout, or it cannot hold these weights.
             UnsupportedOperation: if the codec has no weights, or only half of them for a layout that is not ours.
         """
-        if self.default is None:
+        if self._row.source is None:
             raise UnsupportedOperation(f"{self.name} has no weights to write")
         layouts = {known.name: known for known in self.targets}
         if target != "vocos" and target not in layouts:
@@ -165,7 +169,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
         Returns:
             Their paths: of the config, if it has a file, of the weights, and of what completes them.
         """
-        if self.default is None or self._part in self.weightless:
+        if self._row.source is None or self._part in self.weightless:
             return []
         config = hub.find_config(self._location, self._all_layouts)
         weights = hub.find_weights(self._location, self._all_layouts, config)
@@ -177,24 +181,30 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
 
     def _settle_location(self) -> bool:
         """Fill in where the weights are. Returns whether they are the default ones, whose config is built in."""
-        if self.default is None:
+        default = self._row.source
+        if default is None:
             if self._location.weights is not None:
                 raise InvalidInput(f"{self.name} has no weights; leave weights={self._location.weights!r} out")
             return True
-        if weights := self._location.weights or self.default.replacement():
+        if weights := self._location.weights or default.replacement():
             self._location = replace(self._location, weights=weights)
-            self._describe(next((source for source in self.known if source.repository == weights), None))
+            self._describe(next((source for source in self._public_sources() if source.repository == weights), None))
             return False
-        self._describe(self.default)
-        revision = self._location.revision or self.default.revision
+        self._describe(default)
         self._location = replace(
             self._location,
-            weights=self.default.repository,
-            revision=revision,
+            weights=default.repository,
+            subfolder=self._location.subfolder or default.subfolder,
+            revision=self._location.revision or default.revision,
             is_known=True,
-            sha256=self.default.sha256,
+            sha256=default.sha256,
         )
         return True
+
+    @classmethod
+    def _public_sources(cls) -> list[Source]:
+        """Of all public checkpoints of this architecture that are known."""
+        return [row.source for row in cls.checkpoints.values() if row.source] + list(cls.known)
 
     def _describe(self, source: Source | None) -> None:
         """Take over what is known of a checkpoint."""
@@ -212,7 +222,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
             path = hub.find_weights(self._location, self._all_layouts)
             data = open_tensors(path).config
             if data is None:
-                return self.config_type()  # type: ignore[return-value]
+                return self._row.config
         if isinstance(data.get("license"), str):
             self._license = data["license"]
         try:
@@ -241,7 +251,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
 
     def _loaded_network(self) -> nn.Module:
         device = self._device or torch.device("cpu")
-        if self.default is None:
+        if self._row.source is None:
             with torch.device("cpu"):
                 return self._halved(self._build(self._hyperparameters)).to(device, self._dtype)
         if self._part in self.weightless:

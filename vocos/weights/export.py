@@ -27,6 +27,7 @@ class Target(Generic[ConfigT]):
         files: of config and weights; without a config file it goes into the weights, a pickle as of its publisher.
         config: what the config file says, for a config.
         weight_norm: which pair of leaves, of `checkpoint.WEIGHT_NORM`, holds a convolution's weight; None for itself.
+        has_weight_norm: whether the convolutions of a config have weight norm at all.
         plain: beginnings of our names of convolutions that have no weight norm in spite of that.
         problem: why a config cannot be written so, None if it can.
     """
@@ -36,6 +37,7 @@ class Target(Generic[ConfigT]):
     files: tuple[str | None, str]
     config: Callable[[ConfigT], Mapping[str, Any]]
     weight_norm: tuple[str, str] | None = None
+    has_weight_norm: Callable[[ConfigT], bool] = lambda config: True
     plain: tuple[str, ...] = ()
     problem: Callable[[ConfigT], str | None] = lambda config: None
 
@@ -54,7 +56,7 @@ def public_state(state: Mapping[str, Tensor], target: Target[ConfigT], config: C
             continue
         leaf, theirs = name.rpartition(".")[2], public_name(name, modules)
         is_normed = leaf == "weight" and tensor.ndim == 3 and not name.startswith(target.plain)
-        if target.weight_norm and is_normed:
+        if target.weight_norm and is_normed and target.has_weight_norm(config):
             path = theirs.removesuffix(".weight")
             magnitude, direction = _unfolded(tensor)
             public[f"{path}.{target.weight_norm[0]}"] = magnitude

@@ -6,7 +6,6 @@ import errno
 import functools
 import hashlib
 import logging
-import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from vocos.errors import CheckpointError, InvalidInput, WeightsUnavailable
 
 logger = logging.getLogger("vocos.hub")
 
-DEFAULT_REPOSITORY = "optimizerai/vocos"
 MAX_DOWNLOADS = 2  # of one file, for a transfer may spoil it once
 _REPOSITORY_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th")
@@ -25,43 +23,6 @@ _DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 
 # Pairs of config and weights, as files in a folder or repository, the likelier first; the config may be inside.
 Layouts = tuple[tuple[str | None, str], ...]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A public checkpoint and what is known about it.
-
-    Attributes:
-        repository: on the Hub.
-        license: identifier of the licence of the weights, None if none is stated.
-        license_url: where it can be read.
-        revision: commit that is fetched; None for the newest, where no commit is known.
-        sha256: of the file of weights, in hexadecimal, where it is known.
-        size_bytes: of the file of weights, where it is known.
-        is_gated: whether the Hub asks for a token; None if that is not known.
-        is_commercial: whether the licence allows commercial use; None if it does not say.
-    """
-
-    repository: str
-    license: str | None = None
-    license_url: str | None = None
-    revision: str | None = None
-    sha256: str | None = None
-    size_bytes: int | None = None
-    is_gated: bool | None = None
-    is_commercial: bool | None = None
-
-    def restrictions(self) -> list[str]:
-        """What a user must know before fetching, in words."""
-        gated = f"gated: accept the licence at https://huggingface.co/{self.repository}"
-        rules = [gated] if self.is_gated else []
-        return rules + (
-            [f"not for commercial use ({self.license or self.license_url})"] if self.is_commercial is False else []
-        )
-
-    def replacement(self) -> str | None:
-        """What the environment variable `VOCOS_REPO` puts in the place of the default repository, None if nothing."""
-        return os.environ.get("VOCOS_REPO") or None if self.repository == DEFAULT_REPOSITORY else None
 
 
 @dataclass(frozen=True)
@@ -77,7 +38,8 @@ class Location:
         local_files_only: make no request.
         is_known: `weights` is a repository of ours, whatever folders there are.
         sha256: that a download of the file of weights must have, where it is known.
-        notice: said when the file of weights is downloaded.
+        notice: warning that is logged after the download of the file of weights.
+        name: registered name of the codec, whose row says what its default checkpoint is; None for the first row.
     """
 
     weights: str | None = None
@@ -89,6 +51,7 @@ class Location:
     is_known: bool = False
     sha256: str | None = None
     notice: str = ""
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.subfolder is not None and (".." in Path(self.subfolder).parts or Path(self.subfolder).is_absolute()):

@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vocos.codecs.dac import unpadded
-from vocos.errors import InvalidInput
+from vocos.errors import CheckpointError, InvalidInput
 from vocos.nn.blocks import Decoder, Encoder, RatesConfig
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
@@ -25,7 +25,7 @@ from vocos.nn.quantize import FactorizedRVQ
 from vocos.voco import Facts, Voco, checks
 from vocos.weights.export import OLD_STYLE, Target
 from vocos.weights.formats import Format
-from vocos.weights.hub import DEFAULT_REPOSITORY, Source
+from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
 # What transformers calls the hyperparameters. Its `hop_length` is wrong for the 16 and 24 kHz models, and not read.
 TRANSFORMERS_KEYS = {
@@ -50,6 +50,9 @@ class DacConfig(RatesConfig):
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
         data = {TRANSFORMERS_KEYS.get(name, name): value for name, value in data.items()}
+        for name in ("sample_rate", "n_codebooks"):  # of which publishers' defaults differ
+            if data.get(name) is None:
+                raise CheckpointError(f"config: {name} is missing")
         config = super().parse(data)
         if data.get("latent_dim") is None:  # older files leave it out: the width of the last encoder block
             return replace(config, latent_dim=config.encoder_dim * 2 ** len(config.encoder_rates))
@@ -95,11 +98,58 @@ class DacNetwork(nn.Module):
         )
 
 
+PAPER = "2306.06546"
+RATES_24KHZ = ((2, 4, 5, 8), (8, 5, 4, 2))  # the odd stride makes the audio of L frames 320 L - 8 samples long
+
+
+def _descript(name: str) -> Source:
+    """One of Descript's repositories."""
+    return Source(
+        f"descript/{name}",
+        license="mit",
+        license_url="https://github.com/descriptinc/descript-audio-codec/blob/main/LICENSE",
+        paper=PAPER,
+        size_mb={"dac_44khz": 306.5, "dac_24khz": 298.6, "dac_16khz": 296.6}.get(name),
+        is_gated=False,
+        is_commercial=True,
+    )
+
+
 class Dac(Voco[DacConfig]):
-    """Mono sound at 44.1 kHz: 128 latents, the encoder's output before quantisation, or 18 codes; 86 frames/s."""
+    """Mono audio to the encoder's output before quantisation, or to codes of a residual quantiser."""
 
     config_type = DacConfig
-    default = Source(DEFAULT_REPOSITORY)
+    checkpoints = {
+        "dac": Checkpoint(
+            DacConfig(), Source(DEFAULT_REPOSITORY, paper=PAPER, size_mb=256.9), "audio of every kind, 16 kbps"
+        ),
+        "dac_44khz": Checkpoint(
+            DacConfig(latent_dim=1024, n_codebooks=9), _descript("dac_44khz"), "audio of every kind, 8 kbps"
+        ),
+        "dac_24khz": Checkpoint(
+            DacConfig(
+                encoder_rates=RATES_24KHZ[0],
+                latent_dim=1024,
+                decoder_rates=RATES_24KHZ[1],
+                sample_rate=24000,
+                n_codebooks=32,
+            ),
+            _descript("dac_24khz"),
+            "audio of every kind, 24 kbps",
+        ),
+        "dac_16khz": Checkpoint(
+            DacConfig(
+                encoder_rates=RATES_24KHZ[0],
+                latent_dim=1024,
+                decoder_rates=RATES_24KHZ[1],
+                sample_rate=16000,
+                n_codebooks=12,
+            ),
+            _descript("dac_16khz"),
+            "speech, 6 kbps",
+        ),
+    }
+    known = (_descript("descript-audio-codec"),)
     halves = {"encoder": ("encoder",), "decoder": ("decoder",)}  # codes need the quantiser in both directions
     layouts = (
         ("dac.json", "dac.safetensors"),
@@ -117,10 +167,6 @@ class Dac(Voco[DacConfig]):
         Target("descript", formats[0], (None, "weights.pth"), lambda config: config.as_dict(), OLD_STYLE),
         Target("optimizerai", formats[0], ("dac.json", "dac.safetensors"), lambda config: config.as_dict(), OLD_STYLE),
         Target("transformers", formats[1], ("config.json", "model.safetensors"), _to_transformers),
-    )
-    known = tuple(
-        Source(f"descript/{name}", "mit", is_gated=False, is_commercial=True)
-        for name in ("dac_44khz", "dac_24khz", "dac_16khz", "descript-audio-codec")
     )
 
     def _facts(self, config: DacConfig) -> Facts:
@@ -171,51 +217,3 @@ class Dac(Voco[DacConfig]):
 
     def _dequantize(self, codes: Tensor) -> Tensor:
         return self.network.quantizer.decode(codes)
-
-
-@dataclass(frozen=True)
-class Dac44Config(DacConfig):
-    """Hyperparameters at 44.1 kHz, 8 kbps."""
-
-    latent_dim: int = 1024
-    n_codebooks: int = 9
-
-
-class Dac44(Dac):
-    """Mono sound at 44.1 kHz: 1024 latents, those before quantisation, or up to 9 codes; 86 frames per second."""
-
-    config_type = Dac44Config
-    default = Source("descript/dac_44khz", "mit", is_gated=False, is_commercial=True)
-
-
-@dataclass(frozen=True)
-class Dac24Config(DacConfig):
-    """Hyperparameters at 24 kHz. The odd stride makes the sound of L frames 320 L - 8 samples long."""
-
-    encoder_rates: tuple[int, ...] = (2, 4, 5, 8)
-    latent_dim: int = 1024
-    decoder_rates: tuple[int, ...] = (8, 5, 4, 2)
-    sample_rate: int = 24000
-    n_codebooks: int = 32
-
-
-class Dac24(Dac):
-    """Mono sound at 24 kHz: 1024 latents, those before quantisation, or up to 32 codes; 75 frames per second."""
-
-    config_type = Dac24Config
-    default = Source("descript/dac_24khz", "mit", is_gated=False, is_commercial=True)
-
-
-@dataclass(frozen=True)
-class Dac16Config(Dac24Config):
-    """Hyperparameters at 16 kHz, the network of 24 kHz with fewer codebooks."""
-
-    sample_rate: int = 16000
-    n_codebooks: int = 12
-
-
-class Dac16(Dac):
-    """Mono sound at 16 kHz: 1024 latents, those before quantisation, or up to 12 codes; 50 frames per second."""
-
-    config_type = Dac16Config
-    default = Source("descript/dac_16khz", "mit", is_gated=False, is_commercial=True)

@@ -28,7 +28,7 @@ from vocos.voco import Facts, Voco, checks
 from vocos.voco.codes import ScaledCodes
 from vocos.weights.export import OLD_STYLE, Target
 from vocos.weights.formats import Format
-from vocos.weights.hub import Source
+from vocos.weights.source import Checkpoint, Source
 
 # What the original code calls the hyperparameters.
 ORIGINAL_KEYS = {
@@ -184,8 +184,23 @@ def _common(scale: Tensor) -> Tensor:
     return (first + (scale - first).mean(dim=1, keepdim=True))[:, 0]
 
 
+PAPER = "2210.13438"
+ENCODEC_24KHZ = Source("facebook/encodec_24khz", paper=PAPER, size_mb=93.1, is_gated=False)
+ENCODEC_32KHZ = Source(
+    "facebook/encodec_32khz",
+    license_url="https://github.com/facebookresearch/audiocraft",  # of MusicGen's weights: CC BY-NC 4.0
+    paper="2306.05284",
+    size_mb=236.0,
+    is_gated=False,
+    is_commercial=False,
+)
+ENCODEC_48KHZ = Source(
+    "facebook/encodec_48khz", license="mit", paper=PAPER, size_mb=76.3, is_gated=False, is_commercial=True
+)
+
+
 class EncodecAudio(Voco[EncodecAudioConfig]):
-    """Mono speech and sound at 24 kHz: 128 latents, those before quantisation, or up to 32 codes; 75 frames per second.
+    """Audio to the encoder's output before quantisation, or to codes of a residual quantiser.
 
     Weights that bring the sound to one loudness first (those at 48 kHz) have one latent more, the last: the scale of
     the chunk that a frame is of, which the decoded sound is multiplied by. Their codes are `ScaledCodes`.
@@ -193,7 +208,40 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
 
     config_type = EncodecAudioConfig
     halves = {"encoder": ("encoder",), "decoder": ("decoder",)}  # codes need the quantiser in both directions
-    default = Source("facebook/encodec_24khz", is_gated=False)
+    checkpoints = {
+        "encodec_24khz": Checkpoint(
+            EncodecAudioConfig(), ENCODEC_24KHZ, "speech and audio of every kind, 1.5 to 24 kbps"
+        ),
+        "encodec_32khz": Checkpoint(
+            EncodecAudioConfig(
+                sampling_rate=32000,
+                num_filters=64,
+                upsampling_ratios=(8, 5, 4, 4),
+                use_causal_conv=False,
+                use_conv_shortcut=False,
+                target_bandwidths=(2.2,),
+                codebook_size=2048,
+                n_codebooks=4,
+            ),
+            ENCODEC_32KHZ,
+            "music; the codec of MusicGen, 2.2 kbps",
+        ),
+        "encodec_48khz": Checkpoint(
+            EncodecAudioConfig(
+                sampling_rate=48000,
+                audio_channels=2,
+                norm_type="time_group_norm",
+                use_causal_conv=False,
+                normalize=True,
+                chunk_length_s=1.0,
+                overlap=0.01,
+                target_bandwidths=(3.0, 6.0, 12.0, 24.0),
+                n_codebooks=16,
+            ),
+            ENCODEC_48KHZ,
+            "stereo music, 3 to 24 kbps",
+        ),
+    }
     layouts = (
         ("config.json", "model.safetensors"),
         ("config.json", "pytorch_model.bin"),
@@ -209,10 +257,9 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
             ("config.json", "model.safetensors"),
             _to_transformers,
             OLD_STYLE,
-            problem=lambda config: None if config.norm_type == "weight_norm" else f"they have {config.norm_type}",
+            has_weight_norm=lambda config: config.norm_type == "weight_norm",
         ),
     )
-    known = (Source("facebook/encodec_48khz", "mit", is_gated=False, is_commercial=True),)
 
     def _facts(self, config: EncodecAudioConfig) -> Facts:
         return Facts(
@@ -307,52 +354,3 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
             given = f"{codes.scales.dtype} {list(codes.scales.shape)}" if isinstance(codes.scales, Tensor) else "none"
             raise InvalidInput(f"{call}: expected scales float {list(wanted)} for these codes, got {given}")
         checks.device(codes.scales, codes.device, call)
-
-
-@dataclass(frozen=True)
-class EncodecAudio32Config(EncodecAudioConfig):
-    """Hyperparameters at 32 kHz."""
-
-    sampling_rate: int = 32000
-    num_filters: int = 64
-    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 4)
-    use_causal_conv: bool = False
-    use_conv_shortcut: bool = False
-    target_bandwidths: tuple[float, ...] = (2.2,)
-    codebook_size: int = 2048
-    n_codebooks: int = 4
-
-
-class EncodecAudio32(EncodecAudio):
-    """Mono music at 32 kHz, the codec of MusicGen: 128 latents or up to 4 codes of 2048; 50 frames per second."""
-
-    config_type = EncodecAudio32Config
-    default = Source(
-        "facebook/encodec_32khz",
-        license_url="https://github.com/facebookresearch/audiocraft",  # of MusicGen's weights: CC BY-NC 4.0
-        is_gated=False,
-        is_commercial=False,
-    )
-
-
-@dataclass(frozen=True)
-class EncodecAudio48Config(EncodecAudioConfig):
-    """Hyperparameters at 48 kHz."""
-
-    sampling_rate: int = 48000
-    audio_channels: int = 2
-    norm_type: str = "time_group_norm"
-    use_causal_conv: bool = False
-    normalize: bool = True
-    chunk_length_s: float = 1.0
-    overlap: float = 0.01
-    target_bandwidths: tuple[float, ...] = (3.0, 6.0, 12.0, 24.0)
-    n_codebooks: int = 16
-
-
-class EncodecAudio48(EncodecAudio):
-    """Stereo music at 48 kHz: 128 latents and the scale of their chunk, or up to 16 codes; 150 frames per second."""
-
-    config_type = EncodecAudio48Config
-    default = Source("facebook/encodec_48khz", "mit", is_gated=False, is_commercial=True)
-    targets = (Target("transformers", FORMATS[0], ("config.json", "model.safetensors"), _to_transformers),)

@@ -33,7 +33,7 @@ from vocos.nn.names import hub_names
 from vocos.nn.quantize import EuclideanRVQ
 from vocos.voco import Facts, Voco
 from vocos.weights.formats import Format
-from vocos.weights.hub import Source
+from vocos.weights.source import Checkpoint, Source
 
 # What transformers calls the hyperparameters of the acoustic branch; the others in that section do not describe it.
 ACOUSTIC_KEYS = {
@@ -107,13 +107,6 @@ class XcodecConfig(SemanticConfig, RatesConfig):
         """Codebooks that a bandwidth in kbps pays for, at least one."""
         bits_per_book = math.ceil(math.log2(self.codebook_size)) * self.sample_rate / self.hop_length
         return max(1, int(1000 * bandwidth / bits_per_book))
-
-
-@dataclass(frozen=True)
-class WavlmConfig(XcodecConfig):
-    """The same with WavLM, where a checkpoint does not say otherwise."""
-
-    semantic_model: str = "wavlm"
 
 
 def transformers_names(config: XcodecConfig) -> dict[str, str]:
@@ -208,19 +201,34 @@ def _on_channels(linear: nn.Module, x: Tensor) -> Tensor:
     return rearrange(linear(rearrange(x, "b c l -> b l c")), "b l c -> b c l")
 
 
-def source(name: str, license: str | None = None) -> Source:
+def _row(name: str, about: str, semantic_model: str = "hubert", license: str | None = None) -> Checkpoint[XcodecConfig]:
     """One of the five repositories."""
-    return Source(f"hf-audio/xcodec-{name}", license, is_gated=False, is_commercial=True if license else None)
+    source = Source(
+        f"hf-audio/xcodec-{name}",
+        license=license,
+        paper="2408.17175",
+        size_mb=709.9,
+        is_gated=False,
+        is_commercial=True if license else None,
+    )
+    return Checkpoint(XcodecConfig(semantic_model=semantic_model), source, about)
 
 
 class Xcodec(Voco[XcodecConfig]):
-    """Mono sound at 16 kHz: 1024 latents before quantisation, or 8 codes, the first ones about content; 50 frames/s.
+    """Mono audio at 16 kHz to latents before quantisation, or to codes, the first of which are about content.
 
     `decode` takes latents as they are; the decoder was trained on quantised ones, those of `codes_to_latents`.
     """
 
     config_type = XcodecConfig
-    default = source("hubert-general-balanced")
+    checkpoints = {
+        "xcodec": _row("hubert-general-balanced", "audio of every kind, 0.5 to 4 kbps"),
+        "xcodec_hubert_librispeech": _row("hubert-librispeech", "speech"),
+        "xcodec_hubert_general": _row("hubert-general", "audio of every kind"),
+        "xcodec_hubert_general_balanced": _row("hubert-general-balanced", "audio of every kind; what xcodec is"),
+        "xcodec_wavlm_mls": _row("wavlm-mls", "speech", "wavlm"),
+        "xcodec_wavlm_more_data": _row("wavlm-more-data", "speech, from more data", "wavlm", "cc-by-4.0"),
+    }
     halves = {"encoder": ("encoder", "semantic", "encoder_semantic", "fc"), "decoder": ("fc2", "decoder")}
     formats = (
         Format(
@@ -231,10 +239,6 @@ class Xcodec(Voco[XcodecConfig]):
             unused_endings=(".codebook.embed_avg", ".codebook.cluster_size", ".codebook.inited"),
             last_axis_norms=("semantic.model.encoder.pos_conv_embed.conv.",),
         ),
-    )
-    known = (
-        *(source(name) for name in ("hubert-librispeech", "hubert-general", "hubert-general-balanced", "wavlm-mls")),
-        source("wavlm-more-data", "cc-by-4.0"),
     )
 
     def _facts(self, config: XcodecConfig) -> Facts:
@@ -275,33 +279,3 @@ class Xcodec(Voco[XcodecConfig]):
     def _to_latents(self, encode: Any, audio: Tensor) -> Tensor:
         transformers_classes(self._hyperparameters.semantic_model)  # without it, say so before anything is loaded
         return super()._to_latents(encode, audio)
-
-
-class XcodecHubertLibrispeech(Xcodec):
-    """Trained on speech."""
-
-    default = source("hubert-librispeech")
-
-
-class XcodecHubertGeneral(Xcodec):
-    """Trained on sound of every kind."""
-
-    default = source("hubert-general")
-
-
-class XcodecHubertGeneralBalanced(Xcodec):
-    """Trained on sound of every kind, in better balance; what `xcodec` is."""
-
-
-class XcodecWavlmMls(Xcodec):
-    """Trained on speech, with WavLM."""
-
-    config_type = WavlmConfig
-    default = source("wavlm-mls")
-
-
-class XcodecWavlmMoreData(Xcodec):
-    """Trained on more speech, with WavLM."""
-
-    config_type = WavlmConfig
-    default = source("wavlm-more-data", "cc-by-4.0")
