@@ -23,11 +23,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vocos.bench import machine, weights
-from vocos.bench.cases import CASES, NETWORKS, Case
-from vocos.bench.flops import gflop
-from vocos.bench.measure import Ours, given
-from vocos.bench.report import table
+from bench import machine, weights
+from bench.cases import CASES, NETWORKS, Case
+from bench.flops import gflop
+from bench.measure import Ours, given
+from bench.report import table
+
 from vocos.kernels.dense import Packed, has_library
 from vocos.kernels.steps import Convolution, Transposed
 from vocos.nn.seanet import ResidualLSTM

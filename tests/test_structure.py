@@ -38,7 +38,7 @@ LAYERS = [
     ["codecs"],
     ["registry", "files.audio", "files.latents", "pypi.feature_extractors"],
     ["files.codes", "selftest", "testing.codes", "pypi.pretrained"],
-    ["files", "pypi", "testing", "bench", "cli.picture"],
+    ["files", "pypi", "testing", "cli.bench", "cli.picture"],
     ["cli.sound", "cli.weights", "feature_extractors", "pretrained"],
     ["cli"],
     ["__main__", "__init__"],

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from bench import machine, weights
+from bench.cases import CASES, Network
 
-from vocos.bench import machine, weights
-from vocos.bench.cases import CASES, Network
 from vocos.kernels.steps import Convolution, Transposed
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "bounds.py"

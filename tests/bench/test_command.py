@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from bench import cases, curves, machine, memory, report, shares
+from bench.cases import Network
+from bench.comparison import Settings
+from bench.contestants import Local
+from bench.measure import Row, Timing
+from bench.memory import Memory
 from torch import Tensor
 
 from vocos import cli
-from vocos.bench import cases, curves, machine, memory, report, shares
-from vocos.bench.cases import Network
-from vocos.bench.comparison import Settings
-from vocos.bench.contestants import Local
-from vocos.bench.measure import Row, Timing
-from vocos.bench.memory import Memory
 from vocos.codecs.dacvae import DacVae
 
 SMALL = {

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from bench.contestants import Local, Remote
 
 from vocos import InvalidInput, VocoError
-from vocos.bench.contestants import Local, Remote
 
 FAKE = """
 import torch

@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
+from bench.cases import CASES, NETWORKS, chosen
+from bench.flops import gflop
+from bench.measure import Ours, alternate, given, problem_with, relative_error, target_of
+from bench.weights import LAYOUTS
 from torch import Tensor
 
 from vocos import get_voco
-from vocos.bench.cases import CASES, NETWORKS, chosen
-from vocos.bench.flops import gflop
-from vocos.bench.measure import Ours, alternate, given, problem_with, relative_error, target_of
-from vocos.bench.weights import LAYOUTS
 from vocos.errors import InvalidInput
 from vocos.registry import BUILT_IN
 

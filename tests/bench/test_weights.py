@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from bench import weights
+from bench.cases import NETWORKS, Network
+from bench.measure import SIZES, TOLERANCE, Ours, given, relative_error
+from bench.peers import PEERS
 
-from vocos.bench import weights
-from vocos.bench.cases import NETWORKS, Network
-from vocos.bench.measure import SIZES, TOLERANCE, Ours, given, relative_error
-from vocos.bench.peers import PEERS
 from vocos.errors import UnsupportedOperation
 
 RATES: dict[str, Any] = {

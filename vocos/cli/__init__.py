@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from vocos import bench
 from vocos._version import __version__
-from vocos.cli import sound, weights
+from vocos.cli import bench, sound, weights
 from vocos.errors import VocoError
 
 DEFAULT = "griffinlim"  # the codec that needs no weights

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocos.bench import machine
-from vocos.bench.cases import NETWORKS, Case
-from vocos.bench.contestants import Local, Remote
-from vocos.bench.flops import gflop
-from vocos.bench.measure import Ours, Row, alternate, given, problem_with, relative_error, target_of
-from vocos.bench.peers import contestant
+from bench import machine
+from bench.cases import NETWORKS, Case
+from bench.contestants import Local, Remote
+from bench.flops import gflop
+from bench.measure import Ours, Row, alternate, given, problem_with, relative_error, target_of
+from bench.peers import contestant
 from vocos.errors import UnsupportedOperation
 from vocos.selftest import snr_db
 from vocos.voco import Voco

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocos.bench.cases import SHORT_CLIP, Case
-from vocos.bench.contestants import Contestant, Local
+from bench.cases import SHORT_CLIP, Case
+from bench.contestants import Contestant, Local
 from vocos.selftest import snr_db
 from vocos.voco import Voco
 from vocos.voco.variational import VariationalVoco

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from vocos.bench.pypi_worker import compiled, peak_during
+from bench.pypi_worker import compiled, peak_during
 from vocos.errors import InvalidInput, VocoError
 
 WORKER = Path(__file__).parent / "pypi_worker.py"

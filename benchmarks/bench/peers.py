@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vocos.bench.cases import Network
-from vocos.bench.contestants import Local, Remote
-from vocos.bench.plain import PlainDacVae
-from vocos.bench.pypi_worker import allow_torchaudio
-from vocos.bench.weights import ENCODEC_FILE
+from bench.cases import Network
+from bench.contestants import Local, Remote
+from bench.plain import PlainDacVae
+from bench.pypi_worker import allow_torchaudio
+from bench.weights import ENCODEC_FILE
 from vocos.codecs.dacvae import DacVaeConfig
 from vocos.errors import UnsupportedOperation
 from vocos.voco import Voco
@@ -44,7 +44,7 @@ def _import(module: str, distribution: str) -> Any:
     except (ImportError, OSError, RuntimeError) as error:  # transformers and diffusers raise the last
         reason = " ".join(str(error).split())[:200]
         raise UnsupportedOperation(
-            f"{distribution} cannot be imported: {reason}; pip install 'vocos[bench]'"
+            f"{distribution} cannot be imported: {reason}; pip install '.[bench]' in the checkout"
         ) from error
 
 

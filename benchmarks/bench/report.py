@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from vocos.bench.cases import GEMM_SHARE, MEMORY_SHARE
-from vocos.bench.curves import Curve
-from vocos.bench.measure import Row, Timing
-from vocos.bench.memory import Memory
-from vocos.bench.shares import Shares
+from bench.cases import GEMM_SHARE, MEMORY_SHARE
+from bench.curves import Curve
+from bench.measure import Row, Timing
+from bench.memory import Memory
+from bench.shares import Shares
 
 HEADER = (
     "case", "seconds", "batch", "ours in", "peer (float32)", "theirs", "ours", "times as fast", "times real time",

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from vocos.bench import curves, machine, memory, report, shares, weights
-from vocos.bench.cases import NETWORKS, Case, chosen
-from vocos.bench.comparison import Settings, compare
-from vocos.bench.measure import Ours, Row, given
+from bench import curves, machine, memory, report, shares, weights
+from bench.cases import NETWORKS, Case, chosen
+from bench.comparison import Settings, compare
+from bench.measure import Ours, Row, given
 from vocos.errors import InvalidInput
 from vocos.weights.atomic import replacing
 

@@ -1,5 +1,7 @@
 """`vocos bench`: our codecs beside the public implementations of the same networks, in one process, run by run.
 
+In a checkout only, for it needs packages that nobody else does.
+
 `cases` says what is measured and against what; the results are of random weights of the published sizes.
 """
 
@@ -30,6 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print and write. Returns the exit code: 1 if a result of ours is not the peer's."""
-    from vocos.bench import command
+    from bench import command
 
     return command.run(arguments)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vocos.bench.measure import Ours, alternate, given
+from bench.measure import Ours, alternate, given
 from vocos.errors import UnsupportedOperation
 from vocos.voco import Voco
 from vocos.weights.atomic import replacing
@@ -79,7 +79,7 @@ def write_picture(path: Path, curves: Sequence[Curve]) -> None:
         matplotlib = importlib.import_module("matplotlib")
         figure_class = importlib.import_module("matplotlib.figure").Figure
     except ImportError as error:
-        raise UnsupportedOperation("--curves needs matplotlib; pip install 'vocos[bench]'") from error
+        raise UnsupportedOperation("--curves needs matplotlib; pip install '.[bench]' in the checkout") from error
     axes_names = list(dict.fromkeys(curve.axis for curve in curves))
     with matplotlib.rc_context({"font.size": 9}):
         figure = figure_class(figsize=(5 * len(axes_names), 4.5), layout="constrained")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vocos.bench.cases import Network
+from bench.cases import Network
 from vocos.codecs.encodec import FORMATS
 from vocos.registry import get_voco
 from vocos.voco import Voco

@@ -8,7 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from vocos.bench.measure import Ours
+from bench.measure import Ours
 from vocos.selftest import plain_kernels
 from vocos.voco import Voco
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from vocos.bench import weights
-from vocos.bench.cases import NETWORKS, Case
-from vocos.bench.contestants import Local, Remote
-from vocos.bench.measure import Ours, given
-from vocos.bench.peers import contestant
+from bench import weights
+from bench.cases import NETWORKS, Case
+from bench.contestants import Local, Remote
+from bench.measure import Ours, given
+from bench.peers import contestant
 from vocos.errors import VocoError
 
 SECONDS = 60.0  # of audio
@@ -42,8 +42,9 @@ def measure(case: Case, dtype: str, folder: Path, pypi_python: str | None) -> Me
 
 def _in_fresh_process(side: str, case: Case, dtype: str, folder: Path, pypi_python: str | None) -> int | None:
     request = json.dumps([side, case.network, case.work, dtype, str(folder), pypi_python, SECONDS])
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-m", "vocos.bench.memory", request]
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": paths}
+    command = [sys.executable, "-m", "bench.memory", request]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if run.returncode != 0:
         reason = (run.stderr.strip().splitlines() or [f"code {run.returncode}"])[-1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch.profiler import ProfilerActivity, profile
 
-from vocos.bench.contestants import Contestant
+from bench.contestants import Contestant
 
 # Operators that do the arithmetic themselves; their callers have no time of their own.
 ARITHMETIC = re.compile(
