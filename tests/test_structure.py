@@ -21,11 +21,13 @@ LAYERS = [
         "kernels",
         "weights.atomic",
         "weights.source",
-        "weights.hub",
-        "weights.tensors",
+        "weights.intact",
+        "weights.refusals",
         "voco.codes",
         "voco.rows",
     ],
+    ["weights.download", "weights.tensors"],
+    ["weights.hub"],
     ["nn", "weights.formats"],
     ["weights.export", "voco.checks", "voco.lazy"],
     ["weights", "voco.batches", "voco.halves"],
@@ -46,7 +48,7 @@ LAYERS = [
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))
 OWNERS = {
-    "huggingface_hub": "weights/hub",
+    "huggingface_hub": "weights/download weights/refusals",
     "soundfile": "files/audio",
     "soxr": "files/audio",
     "safetensors": "weights/tensors weights/formats weights/export files/latents",

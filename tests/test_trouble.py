@@ -22,7 +22,7 @@ import pytest
 import torch
 import yaml
 from conftest import OTHERS
-from loopback_hub import LFS_THRESHOLD, LoopbackHub
+from loopback_hub import COMMIT, LFS_THRESHOLD, LoopbackHub
 from safetensors.torch import save_file
 
 from vocos import CheckpointError, InvalidInput, Voco, get_voco
@@ -238,8 +238,10 @@ class TestConnection:
     def test_server_that_always_fails_is_reported(self, client: Client, hub: LoopbackHub, cache: Path) -> None:
         hub.answer(DEFAULT_REPOSITORY, WEIGHTS, 503, times=999)
         (line,) = client.run(hub, cache, NO_WAITING + MEL)
-        assert line.startswith("WeightsUnavailable True weights: 'mel.safetensors' of 'optimizerai/vocos' is not in")
-        assert "the Hub was not reached" in line
+        assert line.startswith(
+            "WeightsUnavailable True weights: 'mel.safetensors' of 'optimizerai/vocos': the Hub answered"
+        )
+        assert "answered 503 Service Unavailable (Injected failure); the fault is the Hub's: try again later" in line
 
     def test_body_shorter_than_announced_is_refused_and_can_be_tried_again(
         self, client: Client, hub: LoopbackHub, cache: Path, expected: str, tmp_path: Path
@@ -303,6 +305,176 @@ class TestPermission:
             get_voco("mel", weights=weights, subfolder=subfolder)
 
 
+class TestRefusal:
+    """The Hub answers, and says no: so do we, with its reason, at once."""
+
+    IMPATIENT = """
+def sleep(seconds):
+    assert seconds < 30, f"waits {seconds} s"
+time.sleep = sleep
+"""
+
+    @pytest.mark.parametrize("method", ["HEAD", "GET"])
+    @pytest.mark.parametrize(
+        ("status", "message"),
+        [
+            (401, "401 Unauthorized (Injected failure); the token is not accepted: log in with `hf auth login`"),
+            (403, "403 Forbidden (Injected failure); the token may lack the right to read this repository"),
+            (429, "429 Too Many Requests (Injected failure); try again later; those who log in "),
+            (500, "500 Internal Server Error (Injected failure); the fault is the Hub's: try again later"),
+            (502, "502 Bad Gateway (Injected failure); the fault is the Hub's"),
+            (418, "418 I'm a Teapot (Injected failure); try again later"),
+            (451, "451 Unavailable For Legal Reasons (Injected failure); try again later"),
+        ],
+    )
+    def test_status_is_said(
+        self, status: int, message: str, method: str, client: Client, hub: LoopbackHub, cache: Path
+    ) -> None:
+        hub.answer(DEFAULT_REPOSITORY, "mel.json", status, times=999, method=method)
+        (line,) = client.run(hub, cache, NO_WAITING + MEL)
+        assert f"weights: 'mel.json' of 'optimizerai/vocos': the Hub answered {message}" in line
+        assert line.endswith(", or pass weights= a local folder")
+        assert "not reached" not in line
+
+    @pytest.mark.parametrize("method", ["HEAD", "GET"])
+    @pytest.mark.parametrize("headers", [{"Retry_After": "3600"}, {"RateLimit": '"resolvers";r=0;t=3600'}])
+    def test_long_waits_are_not_waited_for(
+        self, headers: dict[str, str], method: str, client: Client, hub: LoopbackHub, cache: Path, expected: str
+    ) -> None:
+        hub.answer(DEFAULT_REPOSITORY, "mel.json", 429, times=999, method=method, **headers)
+        (line,) = client.run(hub, cache, self.IMPATIENT + MEL)
+        assert "the Hub answered 429 Too Many Requests (Injected failure), and asks to wait 3600 s; try again" in line
+        assert hub.count(method, file="mel.json") == 1
+        hub.reset()
+        assert client.run(hub, cache, MEL) == [expected]
+        hub.answer(DEFAULT_REPOSITORY, "mel.json", 429, times=999, **headers)
+        assert client.run(hub, cache, self.IMPATIENT + MEL) == [expected]  # from the cache
+
+    def test_short_waits_are_waited_for(self, client: Client, hub: LoopbackHub, cache: Path, expected: str) -> None:
+        hub.answer(DEFAULT_REPOSITORY, "mel.json", 429, times=2, method="GET", Retry_After="1")
+        assert client.run(hub, cache, NO_WAITING + MEL) == [expected]
+
+    def test_waits_add_up(self, client: Client, hub: LoopbackHub, cache: Path) -> None:
+        hub.answer(DEFAULT_REPOSITORY, "mel.json", 503, times=999, Retry_After="20")
+        (line,) = client.run(hub, cache, self.IMPATIENT + MEL)
+        assert "answered 503 Service Unavailable (Injected failure), and asks to wait 20 s; the fault is" in line
+        assert hub.count() == 2
+
+    def test_patience_of_other_programs_parts_is_their_own(self, client: Client, hub: LoopbackHub, cache: Path) -> None:
+        hub.answer(DEFAULT_REPOSITORY, "dac.json", 429, times=1, method="GET", Retry_After="3600")
+        program = f"""
+get_voco("mel").load()
+waits, time.sleep = [], lambda seconds: waits.append(seconds)
+import huggingface_hub
+huggingface_hub.hf_hub_download("{DEFAULT_REPOSITORY}", "dac.json")
+print(waits)
+"""
+        assert client.run(hub, cache, program) == ["[3601.0]"]
+
+    def test_absent_repository_is_asked_for_once(self, client: Client, hub: LoopbackHub, cache: Path) -> None:
+        program = self.IMPATIENT + 'attempt("dac", weights="org/absent")'
+        (line,) = client.run(hub, cache, program)
+        assert line.startswith(
+            "WeightsUnavailable True weights: 'org/absent' does not exist on the Hub, or is private;"
+        )
+        assert hub.count() == 1
+
+    def test_what_was_cached_before_access_ended_is_used(
+        self, client: Client, hub: LoopbackHub, cache: Path, large: Path
+    ) -> None:
+        load = f'attempt("mel", weights="{LARGE}")'  # whose files have the last of the names that mel looks for
+        whole = digest(get_voco("mel", weights=large))
+        assert client.run(hub, cache, load) == [whole]
+        hub.token = "secret"
+        assert client.run(hub, cache, load) == [whole]
+
+    @pytest.mark.parametrize(
+        "name", ["org/mine.git", "org/a--b", "org/a..b", "org/" + "a" * 97, "org/name-", "org/name."]
+    )
+    def test_name_that_no_repository_can_have(self, name: str, client: Client, hub: LoopbackHub, cache: Path) -> None:
+        (line,) = client.run(hub, cache, f'attempt("mel", weights="{name}")')
+        assert line.startswith(f"WeightsUnavailable True weights: '{name}' is not a repository name: ")
+        assert hub.count() == 0
+
+    def test_token_that_no_header_can_hold_is_not_shown(self, client: Client, hub: LoopbackHub, cache: Path) -> None:
+        (line,) = client.run(hub, cache, r'attempt("mel", token="secr\net")')
+        assert line.startswith("WeightsUnavailable True weights: downloading 'mel.json' of ")
+        assert "secr" not in line
+
+
+class TestOneCommit:
+    """Config and weights were written together, whatever is pushed between the reading of one and of the other."""
+
+    READ = """
+import pickle
+voco = get_voco("mel", weights="org/large")
+voco.sampling_rate
+pickle.dump(voco, open(PATH, "wb"))
+"""
+    LOAD = "import pickle\nvoco = pickle.load(open(PATH, 'rb'))\nprint(digest(voco))\nprint(voco.revision)"
+
+    @pytest.fixture
+    def pushed(self, large: Path, tmp_path: Path) -> Path:
+        """The files of the next commit: of the same sizes, other weights."""
+        shutil.copytree(large, tmp_path / "pushed")
+        voco = get_voco("mel", weights=large).load()
+        with torch.no_grad():
+            for parameter in voco.parameters():
+                parameter.neg_()
+        voco.save(tmp_path / "pushed")
+        return tmp_path / "pushed"
+
+    def programs(self, tmp_path: Path) -> tuple[str, str]:
+        path = repr(str(tmp_path / "voco.pickle"))
+        return self.READ.replace("PATH", path), self.LOAD.replace("PATH", path)
+
+    def test_weights_are_of_the_commit_of_the_config(
+        self, client: Client, hub: LoopbackHub, cache: Path, tmp_path: Path, large: Path, pushed: Path
+    ) -> None:
+        read, load = self.programs(tmp_path)
+        client.run(hub, cache, read)
+        old, new = (digest(get_voco("mel", weights=folder)) for folder in (large, pushed))
+        commit = hub.push(LARGE, pushed)
+        assert client.run(hub, cache, load) == [old, COMMIT]
+        assert client.run(hub, cache, f"{load}\nprint(len(voco.fetch()))", HF_HUB_OFFLINE="1") == [old, COMMIT, "2"]
+        again = f'voco = get_voco("mel", weights="{LARGE}")\nprint(digest(voco), voco.revision)'
+        assert client.run(hub, cache, again) == [f"{new} {commit}"]
+        assert client.run(hub, cache, again, HF_HUB_OFFLINE="1") == [f"{new} {commit}"]
+
+    def test_config_inside_the_weights(self, client: Client, hub: LoopbackHub, cache: Path, tmp_path: Path) -> None:
+        for folder in ("root/org/inside", "pushed"):
+            (tmp_path / folder).mkdir()
+        OTHERS["descript-dac"].write(tmp_path / "root" / "org" / "inside")
+        old = digest(get_voco("dac", weights=tmp_path / "root" / "org" / "inside"))
+        read, load = (p.replace('"mel"', '"dac"').replace(LARGE, "org/inside") for p in self.programs(tmp_path))
+        client.run(hub, cache, read)
+        OTHERS["transformers-dac"].write(tmp_path / "pushed")
+        hub.push("org/inside", tmp_path / "pushed")
+        assert client.run(hub, cache, f"{load}\nprint(len(voco.fetch()))") == [old, COMMIT, "1"]
+
+    def test_fetch_brings_the_weights_of_the_config_that_was_read(
+        self, client: Client, hub: LoopbackHub, cache: Path, tmp_path: Path, pushed: Path
+    ) -> None:
+        read, load = self.programs(tmp_path)
+        client.run(hub, cache, read)
+        hub.push(LARGE, pushed)
+        fetch = load.split("print")[0] + "print(*voco.fetch())"
+        (line,) = client.run(hub, cache, fetch)
+        assert line.count(COMMIT) == 2
+
+    def test_offline_the_commits_in_the_cache_are_named(
+        self, client: Client, hub: LoopbackHub, cache: Path, large: Path
+    ) -> None:
+        by_commit = f'attempt("mel", weights="{LARGE}", revision="{COMMIT}")'
+        whole = digest(get_voco("mel", weights=large))
+        assert client.run(hub, cache, by_commit) == [whole]
+        for offline, variables in ((", local_files_only=True", {}), ("", {"HF_HUB_OFFLINE": "1"})):
+            (line,) = client.run(hub, cache, f'attempt("mel", weights="{LARGE}"{offline})', **variables)
+            assert line.startswith("WeightsUnavailable True weights: ")
+            assert line.endswith(f"; the cache has it with revision='{COMMIT}'")
+            assert client.run(hub, cache, by_commit, **variables) == [whole]
+
+
 class TestHash:
     """Right size, wrong bytes: the client does not look."""
 
@@ -311,17 +483,82 @@ class TestHash:
 counted, original = [], hashlib.file_digest
 hashlib.file_digest = lambda *args: counted.append(args) or original(*args)
 {LOAD}
-print(len(counted))
+print(len(counted))  # of the config, and of the weights
 """
 
     def test_large_file_is_hashed_when_it_is_downloaded_and_never_again(
         self, client: Client, hub: LoopbackHub, cache: Path, large: Path
     ) -> None:
         whole = digest(get_voco("mel", weights=large))
-        assert client.run(hub, cache, self.COUNTED) == [whole, "1"]
+        assert client.run(hub, cache, self.COUNTED) == [whole, "2"]
         hub.reset()
         assert client.run(hub, cache, self.COUNTED) == [whole, "0"]
         assert hub.count("GET") == 0
+
+    @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+    @pytest.mark.parametrize("variables", [{}, {"HF_HUB_DISABLE_SYMLINKS": "1"}])
+    def test_wrong_bytes_that_another_program_left_are_fetched_again(
+        self, variables: dict[str, str], file: str, client: Client, hub: LoopbackHub, cache: Path, large: Path
+    ) -> None:
+        hub.corrupt(LARGE, file)
+        leave = f'import huggingface_hub\nhuggingface_hub.hf_hub_download("{LARGE}", "{file}")'
+        client.run(hub, cache, leave, **variables)
+        assert client.run(hub, cache, self.LOAD, **variables) == [digest(get_voco("mel", weights=large))]
+        assert hub.count("GET", LARGE, file) == 2
+        whole = digest(get_voco("mel", weights=large))
+        hub.reset()
+        assert client.run(hub, cache, self.COUNTED, **variables) == [whole, "0"]
+        assert hub.count("GET") == 0
+        assert hub.count("HEAD", LARGE, file) == (file == "config.json")
+
+    @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+    def test_bit_that_flips_in_the_cache(
+        self, file: str, client: Client, hub: LoopbackHub, cache: Path, large: Path
+    ) -> None:
+        whole = digest(get_voco("mel", weights=large))
+        assert client.run(hub, cache, self.LOAD) == [whole]
+        (path,) = (path for path in snapshots(cache) if path.name == file)
+        content = path.read_bytes()
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        (line,) = client.run(hub, cache, self.LOAD, HF_HUB_OFFLINE="1")
+        assert line.startswith(f"CheckpointError False {path}: damaged, its content is not what {LARGE}")
+        assert line.endswith("connect once, and it is fetched again, or delete it and copy it anew")
+        assert client.run(hub, cache, self.LOAD) == [whole]
+        assert client.run(hub, cache, self.LOAD, HF_HUB_OFFLINE="1") == [whole]
+        path.write_bytes(b"{" + path.read_bytes()[1:] + b" ")
+        hub.answer(LARGE, file, 403, times=99)
+        (line,) = client.run(hub, cache, NO_WAITING + self.LOAD)
+        assert f"{path} was damaged and has been removed; weights: '{file}' of '{LARGE}': the Hub answered 403" in line
+
+    def test_cache_that_cannot_be_written_is_looked_at_once_by_each_process(
+        self, client: Client, hub: LoopbackHub, cache: Path, large: Path
+    ) -> None:
+        whole = digest(get_voco("mel", weights=large))
+        folder = cache / "hub" / f"models--{LARGE.replace('/', '--')}"
+        folder.mkdir(parents=True)
+        (folder / ".vocos").write_text("no folder can be made here")
+        for _ in range(2):
+            assert client.run(hub, cache, self.COUNTED + self.LOAD) == [whole, "2", whole]
+        program = f"{self.COUNTED}{self.LOAD}\nprint(len(counted))"
+        assert client.run(hub, cache, program) == [whole, "2", whole, "2"]
+
+    def test_image_of_a_container_keeps_whole_seconds_of_the_times(
+        self, client: Client, hub: LoopbackHub, cache: Path, large: Path
+    ) -> None:
+        whole = digest(get_voco("mel", weights=large))
+        assert client.run(hub, cache, self.COUNTED) == [whole, "2"]
+        for path in snapshots(cache):
+            seconds = path.stat().st_mtime_ns // 10**9
+            os.utime(path, (seconds, seconds))
+        assert client.run(hub, cache, self.COUNTED) == [whole, "0"]
+
+    def test_processes_that_find_the_same_wrong_bytes(
+        self, client: Client, hub: LoopbackHub, cache: Path, large: Path
+    ) -> None:
+        hub.corrupt(LARGE, "config.json")
+        hub.corrupt(LARGE, "model.safetensors")
+        children = [client.start(hub, cache, self.LOAD) for _ in range(8)]
+        assert [client.lines(child) for child in children] == [[digest(get_voco("mel", weights=large))]] * 8
 
     def test_wrong_bytes_once_are_fetched_again(
         self, client: Client, hub: LoopbackHub, cache: Path, large: Path
@@ -336,7 +573,10 @@ print(len(counted))
         hub.corrupt(LARGE, "model.safetensors", times=99)
         (line,) = client.run(hub, cache, self.LOAD)
         assert line.startswith("CheckpointError ")
-        assert "model.safetensors: not the file that org/large announces (its SHA-256 differs), twice in a row" in line
+        assert (
+            f"model.safetensors: not the file that {LARGE}@{COMMIT} announces (its hash differs), 2 times in a row"
+            in line
+        )
         assert hub.count("GET", LARGE, "model.safetensors") == 2
         hub.reset()  # the proxy is repaired: what it left in the cache must not be believed
         assert client.run(hub, cache, self.LOAD) == [digest(get_voco("mel", weights=large))]
@@ -354,18 +594,17 @@ print(len(counted))
         hub.reset()
         (line,) = client.run(hub, cache / "wrong", program.format("0" * 64))
         assert line.startswith("CheckpointError ")
-        assert "mel.safetensors: not the file that optimizerai/vocos announces (its SHA-256 differs)" in line
+        assert f"mel.safetensors: not the file that {DEFAULT_REPOSITORY}@{COMMIT} announces (its hash differs)" in line
         assert hub.count("GET", file=WEIGHTS) == 2
 
-    def test_file_cut_off_in_the_cache_is_named(
+    def test_file_cut_off_in_the_cache_is_fetched_again(
         self, client: Client, hub: LoopbackHub, cache: Path, expected: str
     ) -> None:
         assert client.run(hub, cache, MEL) == [expected]
         (path,) = (path for path in snapshots(cache) if path.name == WEIGHTS)
         os.truncate(path.resolve(), 20_000)
-        (line,) = client.run(hub, cache, MEL)
-        assert line.startswith(f"CheckpointError True {path}: not a complete safetensors file (")
-        assert line.endswith("); download or copy it again")
+        assert client.run(hub, cache, MEL) == [expected]
+        assert path.stat().st_size > 20_000
 
 
 class TestDisk:

@@ -171,11 +171,11 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
         """
         if self._row.source is None or self._part in self.weightless:
             return []
-        config = hub.find_config(self._location, self._all_layouts)
+        config = self._config_file or hub.find_config(self._location, self._all_layouts)
         weights = hub.find_weights(self._location, self._all_layouts, config)
         known, _ = recognise(open_tensors(weights), self.formats, self.name)
         companions = [self._companion()[1].path] if self._needs_companion(known) else []
-        return [*([config] if config else []), weights, *companions]
+        return list(dict.fromkeys([*([config] if config else []), weights, *companions]))
 
     # Loading
 
@@ -219,7 +219,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
         if path is not None:
             data = read_config(path)
         else:
-            path = hub.find_weights(self._location, self._all_layouts)
+            path = self._config_file = hub.find_weights(self._location, self._all_layouts)
             data = open_tensors(path).config
             if data is None:
                 return self._row.config

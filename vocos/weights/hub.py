@@ -1,25 +1,19 @@
-"""Where a file is: on this machine, or on the Hugging Face Hub. The only module that talks to the Hub."""
+"""Where a file is: on this machine, or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
-import errno
 import functools
-import hashlib
-import logging
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from vocos._version import __version__
-from vocos.errors import CheckpointError, InvalidInput, WeightsUnavailable
+from vocos.errors import InvalidInput, WeightsUnavailable
+from vocos.weights import intact
+from vocos.weights.download import WEIGHT_ENDINGS, cached_commits, download
+from vocos.weights.refusals import NotReached
 
-logger = logging.getLogger("vocos.hub")
-
-MAX_DOWNLOADS = 2  # of one file, for a transfer may spoil it once
 _REPOSITORY_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th")
-_FILE_ENDINGS = (*_WEIGHT_ENDINGS, ".json", ".yaml")
-_DISK_ERRORS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOTDIR}
+_FILE_ENDINGS = (*WEIGHT_ENDINGS, ".json", ".yaml")
 
 # Pairs of config and weights, as files in a folder or repository, the likelier first; the config may be inside.
 Layouts = tuple[tuple[str | None, str], ...]
@@ -40,6 +34,7 @@ class Location:
         sha256: that a download of the file of weights must have, where it is known.
         notice: warning that is logged after the download of the file of weights.
         name: registered name of the codec, whose row says what its default checkpoint is; None for the first row.
+        instead: said where access is refused: what else can be used.
     """
 
     weights: str | None = None
@@ -52,6 +47,7 @@ class Location:
     sha256: str | None = None
     notice: str = ""
     name: str | None = None
+    instead: str = ""
 
     def __post_init__(self) -> None:
         if self.subfolder is not None and (".." in Path(self.subfolder).parts or Path(self.subfolder).is_absolute()):
@@ -95,18 +91,18 @@ def find(location: Location, *names: str) -> Path | None:
 
 
 def _find_on_hub(location: Location, names: tuple[str, ...]) -> Path | None:
-    unreachable: WeightsUnavailable | None = None
+    unreachable: NotReached | None = None
     for name in names:
         try:
-            # Once the Hub has not answered, only the cache is asked: every other try would wait as long.
-            path = _download(replace(location, local_files_only=True) if unreachable else location, name)
-        except _NotReached as error:
+            # Once the Hub has not told, only the cache is asked: every other try would wait as long.
+            path = download(replace(location, local_files_only=True) if unreachable else location, name)
+        except NotReached as error:
             unreachable = unreachable or error
             continue
         if path is not None:
             return path
     if unreachable:
-        raise WeightsUnavailable(str(unreachable)) from unreachable.__cause__
+        raise WeightsUnavailable(f"{unreachable}{cached_commits(location, names)}") from unreachable.__cause__
     return None
 
 
@@ -125,9 +121,12 @@ def find_config(location: Location, layouts: Layouts) -> Path | None:
 def find_weights(location: Location, layouts: Layouts, config: Path | None = None) -> Path:
     """Path of the file of weights at a place, of the layout whose config `find_config` found, if it found one.
 
+    It is of the same commit as the config, whatever has been pushed to the repository since.
+
     Raises:
         WeightsUnavailable: if there is none.
     """
+    location = at_commit_of(location, config)
     path = location.path
     if path is not None and path.is_file():
         return path
@@ -139,105 +138,12 @@ def find_weights(location: Location, layouts: Layouts, config: Path | None = Non
     return found
 
 
+def at_commit_of(location: Location, path: Path | None) -> Location:
+    """The same place at the commit of a file found there: files that are read together were written together."""
+    commit = commit_of(location, path) if path else None
+    return replace(location, revision=commit, is_known=True) if commit else location
+
+
 def commit_of(location: Location, path: Path) -> str | None:
     """The commit that a file of a Hub repository is of, as the client's cache has it in the path; None if unknown."""
-    found = re.search(r"/snapshots/([0-9a-f]{40})/", path.as_posix()) if location.path is None else None
-    return found[1] if found else None
-
-
-class _NotReached(WeightsUnavailable):
-    """The Hub did not answer, or was not asked, and the file is not in the cache."""
-
-
-def _download(location: Location, name: str) -> Path | None:
-    # Imported here: the client reads HF_HOME, HF_ENDPOINT and the like once, at import, and a program may still
-    # want to set them.
-    import huggingface_hub
-
-    before = huggingface_hub.try_to_load_from_cache(
-        str(location.weights), f"{location.subfolder}/{name}" if location.subfolder else name,
-        cache_dir=location.cache_dir, revision=location.revision,
-    )  # fmt: skip
-    expected = location.sha256 if name.endswith(_WEIGHT_ENDINGS) else None
-    for _ in range(MAX_DOWNLOADS):
-        path = _request(location, name)
-        if path is None or (isinstance(before, str) and Path(before).resolve() == path.resolve()):
-            return path
-        logger.info("downloaded %s of %s", name, location)
-        if _is_intact(path, expected):
-            if location.notice and name.endswith(_WEIGHT_ENDINGS):
-                logger.warning("the weights of %s are %s", location, location.notice)
-            return path
-        # Out of the cache, where it would be taken for good from now on, by every program of this user.
-        for file in (path.resolve(), path):
-            file.unlink(missing_ok=True)
-    raise CheckpointError(
-        f"{path}: not the file that {location} announces (its SHA-256 differs), twice in a row; a proxy or mirror may "
-        "alter it: try again later, or pass weights= a local folder"
-    )
-
-
-def _is_intact(path: Path, sha256: str | None) -> bool:
-    """Whether a download has the hash known, or else the one that the Hub names large files by."""
-    name = path.resolve().name
-    expected = sha256 or (name if re.fullmatch(r"[0-9a-f]{64}", name) else None)
-    if expected is None:
-        return True
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == expected
-
-
-def _request(location: Location, name: str) -> Path | None:
-    """Path in the cache of the Hub's client, which downloads what is not there; None if the place has no such file."""
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    repository = str(location.weights)
-    try:
-        return Path(
-            huggingface_hub.hf_hub_download(
-                repository,
-                name,
-                subfolder=location.subfolder,
-                revision=location.revision,
-                token=location.token,
-                cache_dir=location.cache_dir,
-                local_files_only=location.local_files_only,
-                library_name="vocos",
-                library_version=__version__,
-            )
-        )
-    except errors.RemoteEntryNotFoundError:
-        return None
-    except errors.GatedRepoError as error:  # before RepositoryNotFoundError, which it is a kind of
-        raise WeightsUnavailable(
-            f"weights: {repository!r} is gated; accept its licence at https://huggingface.co/{repository}, then log in "
-            "with `hf auth login`, set HF_TOKEN, or pass token="
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise WeightsUnavailable(
-            f"weights: {repository!r} does not exist on the Hub, or is private; check the name, and for a private one "
-            "log in with `hf auth login`, set HF_TOKEN, or pass token= (weights= also takes a local folder or file)"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise WeightsUnavailable(
-            f"weights: {repository!r} has no revision {location.revision!r}; leave revision= out for the newest"
-        ) from error
-    except errors.HFValidationError as error:
-        raise WeightsUnavailable(f"weights: {repository!r} is not a repository name: {error}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise _NotReached(
-            f"weights: {name!r} of {repository!r} is not in the cache and the Hub was not reached (no network, "
-            "HF_HUB_OFFLINE, or local_files_only=True); connect once to download it, or pass weights= a local folder"
-        ) from error
-    except Exception as error:  # the client lets errors of its HTTP library through, which differ between its versions
-        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
-            raise WeightsUnavailable(
-                f"weights: {name!r} of {repository!r} cannot be written to the cache ({error}); make room or choose "
-                "another folder with HF_HOME or cache_dir="
-            ) from error
-        reason = " ".join(f"{type(error).__name__}: {error}".split())  # some of the client's have several lines
-        raise WeightsUnavailable(
-            f"weights: downloading {name!r} of {repository!r} failed: {reason}; try again, or pass weights= a local "
-            "folder"
-        ) from error
+    return intact.commit_in(path) if location.path is None else None
