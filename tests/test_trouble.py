@@ -333,7 +333,8 @@ time.sleep = sleep
         hub.answer(DEFAULT_REPOSITORY, "mel.json", status, times=999, method=method)
         (line,) = client.run(hub, cache, NO_WAITING + MEL)
         assert f"weights: 'mel.json' of 'optimizerai/vocos': the Hub answered {message}" in line
-        assert line.endswith(", or pass weights= a local folder")
+        assert ", or pass weights= a local folder" in line
+        assert (". Public checkpoints of the same codec: " in line) == (status in (401, 403))
         assert "not reached" not in line
 
     @pytest.mark.parametrize("method", ["HEAD", "GET"])
@@ -378,6 +379,34 @@ print(waits)
             "WeightsUnavailable True weights: 'org/absent' does not exist on the Hub, or is private;"
         )
         assert hub.count() == 1
+
+    @pytest.mark.parametrize(
+        ("name", "alternative"),
+        [
+            ("mel", "get_voco('mel', weights='charactr/vocos-mel-24khz') (mit)"),
+            ("encodec", "get_voco('encodec', weights='charactr/vocos-encodec-24khz') (mit)"),
+            ("dac", "get_voco('dac', weights='descript/dac_44khz') (mit)"),
+            ("dacvae", "get_voco('dacvae', weights='facebook/dacvae-watermarked') (apache-2.0)"),
+            ("oobleck", "get_voco('oobleck', weights='ACE-Step/Ace-Step1.5', subfolder='vae') (mit)"),
+            (
+                "oobleck",
+                "get_voco('oobleck', weights='stabilityai/stable-audio-open-1.0', subfolder='vae') "
+                "(stabilityai-ai-community; gated: accept the licence at https://huggingface.co/stabilityai/stable-audio-open-1.0)",
+            ),
+        ],
+    )
+    def test_stranger_to_the_default_repository_is_shown_the_public_ones(
+        self, name: str, alternative: str, client: Client, hub: LoopbackHub, cache: Path
+    ) -> None:
+        hub.token = "secret"
+        (line,) = client.run(hub, cache, f'{self.IMPATIENT}attempt("{name}")')
+        assert line.startswith(
+            "WeightsUnavailable True weights: 'optimizerai/vocos' does not exist on the Hub, or is pr"
+        )
+        assert ". Public checkpoints of the same codec: get_voco(" in line
+        assert alternative in line
+        assert hub.count() == 1
+        assert alternative in get_voco(name).alternatives
 
     def test_what_was_cached_before_access_ended_is_used(
         self, client: Client, hub: LoopbackHub, cache: Path, large: Path

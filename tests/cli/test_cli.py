@@ -91,7 +91,9 @@ class TestFacts:
         assert "sampling_rate: 44100\n" in out
         assert "license: not stated\n" in out
         assert "n_codebooks: 18\n" in out
+        assert "alternative: get_voco('dac', weights='descript/dac_44khz') (mit)\n" in out
         facts = json.loads(run("info", "oobleck", "--json")[1])
+        assert "get_voco('oobleck', weights='ACE-Step/Ace-Step1.5', subfolder='vae') (mit)" in facts["alternatives"]
         assert facts["config"]["downsampling_ratios"] == [2, 4, 4, 8, 8]
 
     def test_info_of_own_weights(self, run: Run, weights: Path) -> None:

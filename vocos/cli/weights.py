@@ -72,12 +72,16 @@ def info(arguments: argparse.Namespace) -> None:
         "license": voco.license,
         "source": voco.source,
         "restrictions": "; ".join(voco.restrictions) or None,
+        "alternatives": voco.alternatives,
         "config": voco.config,
     }
     if arguments.json:
         print(json.dumps(facts, indent=2))
         return
     for key, value in facts.items():
+        if key == "alternatives":
+            print("\n".join([*(f"alternative: {line}" for line in value)] or ["alternatives: none"]))
+            continue
         text = ", ".join(f"{name}={part}" for name, part in value.items()) if key == "config" else value
         print(f"{key}: {('not stated' if key == 'license' else 'none') if text is None else text}")
 

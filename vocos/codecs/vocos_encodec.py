@@ -251,6 +251,7 @@ class Encodec(Voco[EncodecConfig]):
             is_known=encodec_weights is None,
             sha256=None,
             notice="",
+            instead="",
         )
         if encodec_weights is not None:
             hub.find(self._companion_location)  # says at once if it is a path that does not exist

@@ -17,7 +17,7 @@ from vocos.voco.halves import HalvableModule
 from vocos.weights import export, hub
 from vocos.weights.formats import Format, fill, is_under, read_config, recognise, save
 from vocos.weights.hub import Location
-from vocos.weights.source import Checkpoint, Source
+from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 from vocos.weights.tensors import TensorFile, open_tensors
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -121,6 +121,17 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
         return self._restrictions
 
     @property
+    def alternatives(self) -> list[str]:
+        """Calls that give the same codec with weights that are public, each with its licence; none if its own are."""
+        if self._row.source is None or self._row.source.repository != DEFAULT_REPOSITORY:
+            return []
+        return [
+            f"get_voco({self.name!r}, {source.keywords()}) ({source.terms()})"
+            for source in self._public_sources()
+            if source.repository not in (DEFAULT_REPOSITORY, self._location.weights)
+        ]
+
+    @property
     def _hyperparameters(self) -> ConfigT:
         if self._config is None:
             with self._lock:
@@ -199,6 +210,9 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
             is_known=True,
             sha256=default.sha256,
         )
+        if self.alternatives:
+            instead = f". Public checkpoints of the same codec: {', '.join(self.alternatives)}"
+            self._location = replace(self._location, instead=instead)
         return True
 
     @classmethod

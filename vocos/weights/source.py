@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-DEFAULT_REPOSITORY = "optimizerai/vocos"
+DEFAULT_REPOSITORY = "optimizerai/vocos"  # private: strangers have no access
 REPOSITORY_VARIABLE = "VOCOS_REPO"
 
 ConfigT_co = TypeVar("ConfigT_co", covariant=True)
@@ -47,6 +47,14 @@ class Source:
         return rules + (
             [f"not for commercial use ({self.license or self.license_url})"] if self.is_commercial is False else []
         )
+
+    def keywords(self) -> str:
+        """The arguments of `get_voco` that name it."""
+        return f"weights={self.repository!r}" + (f", subfolder={self.subfolder!r}" if self.subfolder else "")
+
+    def terms(self) -> str:
+        """The licence and the restrictions, in words."""
+        return "; ".join([self.license or self.license_url or "licence not stated", *self.restrictions()])
 
     def replacement(self) -> str | None:
         """What the environment variable `VOCOS_REPO` puts in the place of the default repository, None if nothing."""
