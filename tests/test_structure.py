@@ -39,7 +39,7 @@ LAYERS = [
     ["voco.variational"],
     ["codecs"],
     ["registry", "files.audio", "files.latents", "pypi.feature_extractors"],
-    ["files.codes", "selftest", "testing.codes", "pypi.pretrained"],
+    ["files.codes", "selftest", "testing.codes", "pypi.pretrained", "bridges"],
     ["files", "pypi", "testing", "cli.bench", "cli.picture"],
     ["cli.sound", "cli.weights", "feature_extractors", "pretrained"],
     ["cli"],
@@ -54,7 +54,8 @@ OWNERS = {
     "safetensors": "weights/tensors weights/formats weights/export files/latents",
     "triton": "kernels",
     "yaml": "weights/formats weights/export",
-    "transformers": "codecs/xcodec/semantic",
+    "transformers": "codecs/xcodec/semantic bridges/transformers",
+    "diffusers": "bridges/diffusers",
 }
 
 
@@ -110,7 +111,8 @@ def test_each_outside_world_has_one_door(path: Path) -> None:
     for name in imports(path):
         owner = OWNERS.get(name.split(".")[0])
         assert owner != "kernels" or path.name.startswith("triton_"), f"{path.name} imports {name}"
-        places = {path.relative_to(PACKAGE).parts[0], path.relative_to(PACKAGE).with_suffix("").as_posix()}
+        place = path.relative_to(PACKAGE).with_suffix("")
+        places = {folder.as_posix() for folder in (place, *place.parents)}
         assert owner is None or places & set(owner.split()), f"{path.name} imports {name}"
 
 

@@ -47,6 +47,22 @@ class VariationalVoco(Voco[ConfigT]):
         """Mean and scale, before the softplus, each `[B, latent_dim, L]`, of audio `[B, channel, N]`."""
         raise NotImplementedError
 
+    def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """What `encode` draws from: the mean, and the scale, whose softplus + 1e-4 is the standard deviation.
+
+        Args:
+            audio: as of `encode`.
+
+        Returns:
+            Each `[batch, encode_length(samples), latent_dim]`, the dtype of the module.
+
+        Raises:
+            As `encode`.
+        """
+        both = self._encode_with(lambda sound: torch.cat(self._posterior(sound), dim=1), audio, None)
+        mean, scale = both.chunk(2, dim=-1)
+        return mean, scale
+
     def encode(
         self,
         audio: Tensor,
