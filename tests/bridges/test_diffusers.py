@@ -216,6 +216,14 @@ def test_copies_are_independent(bridge: Any) -> None:
 # Errors
 
 
+def test_what_is_wrong_is_said_before_anything_is_loaded(bridge: Any) -> None:
+    with pytest.raises(InvalidInput, match="expected audio"):
+        bridge.encode(torch.zeros(1, 3, 80))
+    with pytest.raises(InvalidInput, match="expected latents"):
+        bridge.decode(torch.zeros(1, 3, 80))
+    assert not bridge.voco.is_loaded
+
+
 def test_what_is_no_codec_is_refused(original: AutoencoderOobleck) -> None:
     with pytest.raises(InvalidInput, match="expected a voco, as of get_voco, got a AutoencoderOobleck"):
         vae(original)  # type: ignore[arg-type]

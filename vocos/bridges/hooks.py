@@ -15,12 +15,17 @@ from typing import Any
 
 from torch import nn
 
+from vocos.voco import Voco
+
 
 @contextmanager
-def weights_in_place(module: nn.Module) -> Iterator[None]:
-    """All weights of a module where the hooks of its parts want them for computing, until the block ends."""
+def weights_in_place(bridge: nn.Module, voco: Voco[Any]) -> Iterator[None]:
+    """All weights of a codec where the hooks of its bridge and of its parts want them, until the block ends.
+
+    A codec that is not loaded stays so: none of its parts can have a hook yet.
+    """
     with ExitStack() as after:
-        for part in list(module.modules()):
+        for part in [bridge, *(voco.modules() if voco.is_loaded else ())]:
             hook: Any = getattr(part, "_hf_hook", None)
             if hook is not None:
                 hook.pre_forward(part)
