@@ -15,19 +15,22 @@ from typing import Any
 
 from torch import nn
 
-from vocos.voco import Voco
-
 
 @contextmanager
-def weights_in_place(bridge: nn.Module, voco: Voco[Any]) -> Iterator[None]:
-    """All weights of a codec where the hooks of its bridge and of its parts want them, until the block ends.
-
-    A codec that is not loaded stays so: none of its parts can have a hook yet.
-    """
+def weights_in_place(bridge: nn.Module) -> Iterator[None]:
+    """All weights below a bridge where the hooks want them for computing, until the block ends; none are loaded."""
     with ExitStack() as after:
-        for part in [bridge, *(voco.modules() if voco.is_loaded else ())]:
-            hook: Any = getattr(part, "_hf_hook", None)
+        for part in _parts(bridge):
+            hook: Any = part.__dict__.get("_hf_hook")
             if hook is not None:
                 hook.pre_forward(part)
                 after.callback(hook.post_forward, part, None)
         yield
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """A module and all below it. `modules()` would load a codec, and takes longer."""
+    parts = [module]
+    for part in parts:
+        parts.extend(child for child in part._modules.values() if child is not None)
+    return parts

@@ -95,7 +95,7 @@ class VocoAutoencoder(AutoencoderOobleck):
             InvalidInput: as of `Voco.encode`.
         """
         posterior: Any
-        with weights_in_place(self, self.voco):
+        with weights_in_place(self):
             audio = rearrange(x.to(self.device), "b c n -> b n c")
             if isinstance(self.voco, VariationalVoco):
                 parts = [rearrange(part, "b l d -> b d l") for part in self.voco.posterior(audio)]
@@ -117,7 +117,7 @@ class VocoAutoencoder(AutoencoderOobleck):
         Raises:
             InvalidInput: as of `Voco.decode`.
         """
-        with weights_in_place(self, self.voco):
+        with weights_in_place(self):
             latents = rearrange(z.to(self.device), "b d l -> b l d")
             audio = rearrange(self.voco.decode(latents), "b n c -> b c n")
         return OobleckDecoderOutput(sample=audio) if return_dict else (audio,)

@@ -129,7 +129,7 @@ class VocoEncodec(View, EncodecModel):
         scales = [scale for scale in (audio_scales or [])[: len(audio_codes)] if scale is not None]
         if scales:
             codes = ScaledCodes(codes, torch.cat([scale.reshape(-1, 1) for scale in scales], dim=1).to(self.device))
-        with weights_in_place(self, self.voco):
+        with weights_in_place(self):
             audio = rearrange(self.voco.decode_codes(codes), "b n c -> b c n")
         if padding_mask is not None:
             audio = audio[..., : padding_mask.shape[-1]]

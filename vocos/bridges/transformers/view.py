@@ -63,7 +63,7 @@ class View(PreTrainedModel):
             raise InvalidInput(
                 f"encode: expected input_values [batch, {self.voco.channel}, samples], got {list(audio.shape)}"
             )
-        with weights_in_place(self, self.voco):
+        with weights_in_place(self):
             audio = rearrange(audio.to(self.device), "b c n -> b n c")
             if mask is None:
                 return self.voco.encode_codes(audio, **rate)
@@ -73,19 +73,19 @@ class View(PreTrainedModel):
         """Audio `[B, C, N]` of codes `[B, K, L]`."""
         if codes.ndim != 3:
             raise InvalidInput(f"decode: expected audio_codes [batch, codebooks, frames], got {list(codes.shape)}")
-        with weights_in_place(self, self.voco):
+        with weights_in_place(self):
             audio = self.voco.decode_codes(rearrange(codes.to(self.device), "b k l -> b l k"))
         return rearrange(audio, "b n c -> b c n")
 
     def _sound_of_latents(self, latents: Tensor) -> Tensor:
         """Audio `[B, C, N]` of latents `[B, D, L]`."""
-        with weights_in_place(self, self.voco):
+        with weights_in_place(self):
             audio = self.voco.decode(rearrange(latents.to(self.device), "b d l -> b l d"))
         return rearrange(audio, "b n c -> b c n")
 
     def _latents_of_codes(self, codes: Tensor) -> Tensor:
         """Latents `[B, D, L]` of codes `[B, K, L]`."""
-        with weights_in_place(self, self.voco):
+        with weights_in_place(self):
             latents = self.voco.codes_to_latents(rearrange(codes.to(self.device), "b k l -> b l k"))
         return rearrange(latents, "b l d -> b d l")
 
