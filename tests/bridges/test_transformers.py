@@ -85,8 +85,9 @@ def test_it_is_a_view(pair: Any) -> None:
     assert bridge.to(torch.bfloat16).dtype == bridge.voco.dtype == torch.bfloat16
 
 
-def test_a_codec_of_no_model_of_transformers_gets_the_general_kind(weights: Path) -> None:
-    voco = get_voco("encodec", weights=weights)
+@pytest.mark.parametrize("name", ["encodec", "xcodec"])
+def test_a_codec_that_is_neither_gets_the_general_kind(weights: Path, folder: Any, name: str) -> None:
+    voco = get_voco(name, weights=weights if name == "encodec" else folder(name))
     bridge = audio_tokenizer(voco)
     audio = noise(2, 1, 5 * voco.hop_length + 3)
     codes = bridge.encode(audio).audio_codes
