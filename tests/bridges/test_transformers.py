@@ -284,7 +284,8 @@ def test_weights_that_accelerate_keeps_elsewhere_are_there_for_each_call(pair: A
     for _ in range(2):
         assert {tensor.device.type for tensor in bridge.parameters()} == {"meta"}
         assert torch.equal(bridge.encode(audio).audio_codes, expected)
-        assert torch.equal(bridge.decode(audio_codes=expected).audio_values, sound)
+        again = bridge.decode(audio_codes=expected).audio_values
+        torch.testing.assert_close(again, sound, atol=FLOAT32, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("encodec_24khz", EncodecModel), ("dac", AutoModelForAudioTokenization)])
