@@ -18,6 +18,7 @@ LAYERS = [
     ["_version", "errors"],
     [
         "config",
+        "files.places",
         "kernels",
         "weights.atomic",
         "weights.source",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         VocoError,
         WeightsUnavailable,
     )
+    from vocos.files.audio import read_audio, write_audio
     from vocos.files.codes import load_codes, save_codes
     from vocos.pypi.pretrained import Vocos
     from vocos.registry import get_voco, list_vocos, register_voco
@@ -50,8 +51,10 @@ __all__ = [
     "get_voco",
     "list_vocos",
     "load_codes",
+    "read_audio",
     "register_voco",
     "save_codes",
+    "write_audio",
 ]
 
 _HOME = {
@@ -61,6 +64,8 @@ _HOME = {
     "register_voco": "registry",
     "Voco": "voco",
     "Vocos": "pypi.pretrained",
+    "read_audio": "files.audio",
+    "write_audio": "files.audio",
     "load_codes": "files.codes",
     "save_codes": "files.codes",
     "ScaledCodes": "voco.codes",

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vocos._version import __version__
-from vocos.errors import CheckpointError
-from vocos.voco import Voco
+from vocos.errors import CheckpointError, InvalidInput
+from vocos.files.places import require_file
+from vocos.voco import Voco, checks
 from vocos.weights.atomic import replacing
 from vocos.weights.tensors import open_tensors
 
@@ -36,7 +37,13 @@ class Origin:
 
 
 def write(path: Path, voco: Voco[Any], latents: Tensor, samples: int) -> None:
-    """Write latents `[1, frames, latent_dim]`; the file appears under its name only when it is complete."""
+    """Write latents `[1, frames, latent_dim]`; the file appears under its name only when it is complete.
+
+    Raises:
+        InvalidInput: if they are not finite.
+        OSError: if the file cannot be written.
+    """
+    checks.finite(latents, f"{path}: not written, latents")
     metadata = {
         "voco": voco.name,
         "source": voco.source or "",
@@ -52,8 +59,10 @@ def read(path: Path) -> tuple[Tensor, Origin]:
     """Latents `[1, frames, latent_dim]`, and where they come from.
 
     Raises:
-        CheckpointError: if the file is damaged, or was not written by `write`.
+        CheckpointError: if the file is damaged, was not written by `write`, or holds numbers that are not finite.
+        InvalidInput: if there is no such file.
     """
+    require_file(path)
     file = open_tensors(path)
     try:
         origin = Origin(
@@ -67,4 +76,8 @@ def read(path: Path) -> tuple[Tensor, Origin]:
         raise CheckpointError(f"{path}: not latents written by vocos encode: {error} is missing or wrong") from error
     if tensor.ndim != 3:
         raise CheckpointError(f"{path}: expected latents [1, frames, latent_dim], got {list(tensor.shape)}")
+    try:
+        checks.finite(tensor, f"{path}: latents")
+    except InvalidInput as error:
+        raise CheckpointError(str(error)) from error
     return tensor, origin

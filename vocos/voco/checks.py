@@ -51,6 +51,14 @@ def latents(value: Any, latent_dim: int, minimum: int, call: str = "decode") -> 
         raise InvalidInput(f"{expected} with at least {minimum} frames, got {shape}; fewer make no sound")
 
 
+def finite(value: Tensor, what: str) -> None:
+    """Raise InvalidInput unless all numbers of a tensor `[batch, length, ...]` are finite; one pass over it."""
+    if not torch.isfinite(value).all():
+        row, frame = torch.nonzero(~torch.isfinite(value))[0, :2].tolist()
+        where = f"frame {frame}" if len(value) == 1 else f"row {row}, frame {frame}"
+        raise InvalidInput(f"{what}: expected finite numbers, got nan or infinity, first in {where}")
+
+
 def codes(value: Any, n_codebooks: int, codebook_size: int, call: str) -> None:
     """Raise InvalidInput unless the value is integer codes `[batch, frames, k]`, k <= n_codebooks, in range."""
     expected = f"{call}: expected integer codes [batch, frames, 1 to {n_codebooks}]"

@@ -57,12 +57,15 @@ class Discrete(Described[ConfigT]):
             `ScaledCodes`.
 
         Raises:
-            InvalidInput: before anything is loaded.
+            InvalidInput: before anything is loaded; afterwards only if the latents are not finite, which no code stands
+                for.
             UnsupportedOperation: if the codec has no codes.
         """
         self._require("encoder", "encode_codes")
         count = self._book_count("encode_codes", n_codebooks, bandwidth)
-        return self._packed(self.encode(audio), count)
+        latents = self.encode(audio)
+        checks.finite(latents, "encode_codes: latents of the audio")
+        return self._packed(latents, count)
 
     def decode_codes(self, codes: Tensor, length: int | None = None) -> Tensor:
         """Sound of codes, by however many codebooks are given.
@@ -98,6 +101,7 @@ class Discrete(Described[ConfigT]):
         checks.latents(latents, self.latent_dim, self.minimum_frames, "latents_to_codes")
         self.load()
         checks.device(latents, self.device, "latents_to_codes")
+        checks.finite(latents, "latents_to_codes")
         return self._packed(latents, count)
 
     # What a codec may do in its own way

@@ -4,7 +4,7 @@ Paper: Ye et al., "Codec Does Matter: Exploring the Semantic Shortcoming of Code
 2408.17175.
 Weights: five repositories of hf-audio on the Hub. The card of xcodec-wavlm-more-data says CC-BY-4.0; no licence is
 known of the others. HuBERT or WavLM is inside; what it computes comes from the package transformers, the extra
-`vocos[xcodec]`, and only encoding needs it.
+`xcodec`, and only encoding needs it.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vocos.errors import CheckpointError, InvalidInput
+from vocos.errors import CheckpointError, InvalidInput, VocoError
 from vocos.files.codes import descript, ecdc, native
 from vocos.files.codes.descript import DacTokens, levelled
 from vocos.files.codes.loudness import loudness as loudness_of
 from vocos.files.codes.record import Tokens, book_shape, origin
+from vocos.files.places import require_file
 from vocos.voco import Voco, checks
 from vocos.voco.codes import ScaledCodes
 from vocos.weights.atomic import replacing
@@ -21,6 +22,7 @@ from vocos.weights.atomic import replacing
 __all__ = ["DacTokens", "Tokens", "levelled", "load_codes", "origin", "save_codes"]
 
 ENDINGS = (".codes", ".ecdc", ".dac")
+MAGICS = (native.MAGIC, ecdc.MAGIC, descript.MAGIC)
 
 
 def save_codes(
@@ -56,6 +58,8 @@ def save_codes(
     kind = path.suffix.lower()
     if kind != ".dac" and loudness is not None:
         raise InvalidInput(f"save_codes: only a .dac file says the loudness, {path.name} does not; leave loudness= out")
+    if isinstance(codes, ScaledCodes):
+        checks.finite(codes.scales, f"{path}: not written, scales")
     samples = _samples(codes, voco, length)
     source, revision = origin(voco)
     tokens = Tokens(codes, voco.name, voco.sampling_rate, samples, entries, source, revision)
@@ -92,20 +96,29 @@ def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, s
         UnsupportedOperation: if it is an `.ecdc` file that uses the language model, or the codec has no codes.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InvalidInput(f"{path}: no such file")
-    data = path.read_bytes()
+    require_file(path)
+    data = _content(path)
     if data.startswith(native.MAGIC):
         tokens = native.read(path, data, strict)
     elif data.startswith(ecdc.MAGIC):
         tokens = ecdc.read(path, data, voco)
-    elif data.startswith(descript.MAGIC):
-        tokens = descript.read(path, data)
     else:
-        raise CheckpointError(f"{path}: not a file of codes, of vocos (.codes), EnCodec (.ecdc) or Descript (.dac)")
+        tokens = descript.read(path, data)
     if voco is not None:
-        tokens.check(voco)
+        try:
+            tokens.check(voco)
+        except VocoError as error:
+            raise type(error)(f"{path}: {error}") from error
     return tokens
+
+
+def _content(path: Path) -> bytes:
+    """Of a file of codes; no other, which may be large, is read."""
+    with path.open("rb") as stream:
+        start = stream.read(max(map(len, MAGICS)))
+        if not start.startswith(MAGICS):
+            raise CheckpointError(f"{path}: not a file of codes, of vocos (.codes), EnCodec (.ecdc) or Descript (.dac)")
+        return start + stream.read()
 
 
 def _samples(codes: Any, voco: Voco[Any], length: int | None) -> int:
