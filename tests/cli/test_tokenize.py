@@ -97,7 +97,10 @@ def test_codes_of_other_weights_are_not_decoded_silently(run: Run, tone: Path, w
     assert "44100 Hz with 1024 entries" in err
     run("tokenize", tone, "-o", "b.codes", "--voco", "dac", "--weights", weights)
     code, _, err = run("detokenize", "b.codes", "-o", "b.wav", "--weights", other)
-    assert (code, err) == (0, f"vocos: these codes were made with the weights {weights.name}, not dac.safetensors\n")
+    assert (code, err) == (
+        0,
+        f"vocos: b.codes: these codes were made with the weights {weights.name}, not dac.safetensors\n",
+    )
     save_codes("c.codes", torch.zeros(1, 9, 8).long(), get_voco("encodec", weights=weights))
     code, _, err = run("detokenize", "c.codes", "-o", "c.wav")
     assert code == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vocos._version import __version__
 from vocos.cli import bench, sound, weights
-from vocos.errors import VocoError
+from vocos.cli.lines import FAILURES, complain, reason
 
 DEFAULT = "griffinlim"  # the codec that needs no weights
 FORMATS = ("codes", "ecdc", "dac")  # of files of codes
@@ -30,12 +30,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout has seen enough
         sys.stderr.close()
         return 1
-    except (VocoError, OSError, MemoryError, RuntimeError) as error:  # torch's out-of-memory errors are of the last
-        return _fail(str(error) or type(error).__name__, 1)
+    except FAILURES as error:
+        return _fail(reason(error), 1)
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"vocos: {' '.join(message.split())}", file=sys.stderr)
+    complain(message)
     return code
 
 
@@ -60,32 +60,27 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(sound.encode, "encode", "Audio files to latents, one .safetensors each.")
     _add_codec(sub)
-    sub.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="audio file of any sampling rate")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or folder for several")
+    _add_files(sub, "audio file of any sampling rate")
 
     sub = command(sound.decode, "decode", "Latents, as encode writes them, to audio files.")
     _add_codec(sub, default=None, told="default: the one that made the latents")
-    sub.add_argument("inputs", nargs="+", type=Path, metavar="IN", help=".safetensors file")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or folder for several")
+    _add_files(sub, ".safetensors file")
 
     sub = command(sound.tokenize, "tokenize", "Audio files to codes, for language models; one file each.")
     _add_codec(sub, default=None, told="a codec with codes", required=True)
     sub.add_argument("--n-codebooks", type=int, metavar="K", help="codes of a frame; default: all that the codec has")
     sub.add_argument("--bandwidth", type=float, metavar="KBPS", help="or the rate, for codecs that have rates")
     sub.add_argument("--to", choices=FORMATS, default=FORMATS[0], help="format in a folder; default: codes")
-    sub.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="audio file of any sampling rate")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or folder for several")
+    _add_files(sub, "audio file of any sampling rate")
 
     sub = command(sound.detokenize, "detokenize", "Codes, also of EnCodec (.ecdc) and Descript (.dac), to audio files.")
     _add_codec(sub, default=None, told="default: the one that made the codes")
     sub.add_argument("--damaged", action="store_true", help="decode what is left of damaged files, the rest is silence")
-    sub.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="file of codes")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="file, or folder for several")
+    _add_files(sub, "file of codes")
 
-    sub = command(sound.roundtrip, "roundtrip", "An audio file to latents and back, to hear what the codec keeps.")
+    sub = command(sound.roundtrip, "roundtrip", "Audio files to latents and back, to hear what the codec keeps.")
     _add_codec(sub)
-    sub.add_argument("input", type=Path, metavar="IN", help="audio file of any sampling rate")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="audio file")
+    _add_files(sub, "audio file of any sampling rate")
 
     sub = command(weights.fetch, "fetch", "Download weights into the Hub's cache, and print where they are.")
     sub.add_argument("names", nargs="+", metavar="NAME", help="one of `vocos list`")
@@ -111,6 +106,28 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="such as cuda; default: cpu, fast kernels beside plain ones")
     parser.add_argument("--voco", "--codec", nargs="+", metavar="NAME", help="default: those whose weights are here")
     parser.add_argument("--fetch", action="store_true", help="download weights that are not")
+
+
+def _add_files(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "inputs", nargs="+", type=_path, metavar="IN", help=f"{what}; or a folder of such, or - for stdin"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="file, folder for several (made if absent), or - for stdout",
+    )
+    parser.add_argument("--skip-existing", action="store_true", help="leave out what has its output already")
+    parser.add_argument("--stop", action="store_true", help="at the first file that fails; default: the others go on")
+    parser.add_argument("--quiet", action="store_true", help="no lines but those of what fails")
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name")
+    return Path(text)
 
 
 def _add_codec(

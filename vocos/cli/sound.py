@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
+import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vocos.cli.jobs import Batch, Job, Kind
+from vocos.cli.lines import complain, tell
 from vocos.errors import CheckpointError, InvalidInput, VocoError
 
 # torch takes more than a second to import: the commands that do not need it answer without.
@@ -22,113 +23,42 @@ if TYPE_CHECKING:
     from vocos.voco import Voco
 
 
-@dataclass
-class Job:
-    """One file in, one file out."""
-
-    source: Path
-    target: Path
+LATENTS = Kind("latents are", (".safetensors",))
 
 
-def _jobs(arguments: argparse.Namespace, ending: str) -> list[Job]:
-    """What is to be done, checked before any work. One input goes to a file, or like several into a folder."""
-    output: Path = arguments.output
-    if len(arguments.inputs) == 1 and output.suffix and not output.is_dir():
-        if not output.parent.is_dir():
-            raise InvalidInput(f"{output}: the folder {output.parent} does not exist")
-        jobs = [Job(arguments.inputs[0], output)]
-    else:
-        if output.exists() and not output.is_dir():
-            raise InvalidInput(f"{output}: several inputs need a folder, this is a file")
-        jobs = [Job(path, output / f"{path.stem}{ending}") for path in arguments.inputs]
-    targets: dict[Path, Path] = {}
-    for job in jobs:
-        if not job.source.is_file():
-            raise InvalidInput(f"{job.source}: no such file")
-        if job.target in targets:
-            raise InvalidInput(f"{targets[job.target]} and {job.source} would both become {job.target}")
-        targets[job.target] = job.source
-    return jobs
-
-
-def _codec(arguments: argparse.Namespace, name: str) -> Voco[Any]:
-    """The codec asked for, not loaded."""
-    import torch
-
-    from vocos.registry import get_voco
-
-    if arguments.seed is not None:
-        torch.manual_seed(arguments.seed)
-    dtype = getattr(torch, arguments.dtype)
-    return get_voco(name, weights=arguments.weights, device=arguments.device, dtype=dtype)
-
-
-def _load(voco: Voco[Any]) -> None:
-    try:
-        voco.load()
-    except VocoError:
-        raise
-    except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
-        raise InvalidInput(f"--device {voco.device}: {error}") from error
-
-
-def _progress(items: Iterable[Any], what: str) -> Iterable[Any]:
-    from tqdm import tqdm
-
-    bar: Iterable[Any] = tqdm(items, desc=what, unit="file", disable=None, leave=False)
-    return bar
-
-
-def _read_for(voco: Voco[Any], path: Path) -> tuple[Tensor, list[str]]:
-    """Sound of a file as the codec wants it, and what was done to it."""
-    from vocos.files import audio
-
-    sound, sampling_rate = audio.read(path)
-    converted, done = audio.convert(sound, sampling_rate, voco.sampling_rate, voco.channel)
-    return converted, done
-
-
-def _said(path: Path, what: str, done: list[str]) -> None:
-    print(f"{path}: {'; '.join([what, *done])}")
-
-
-def encode(arguments: argparse.Namespace) -> None:
+def encode(arguments: argparse.Namespace) -> int:
     """Audio files to latents."""
     import torch
 
-    from vocos.files import latents
+    from vocos.files import audio, latents
 
-    jobs = _jobs(arguments, ".safetensors")
-    for job in jobs:
-        if job.target.suffix != ".safetensors":
-            raise InvalidInput(f"{job.target}: latents are written as .safetensors")
-    voco = _codec(arguments, arguments.voco)
-    _load(voco)
-    for job in _progress(jobs, "encode"):
+    batch = Batch(arguments, _sound(audio.READ), LATENTS)
+    codecs = _Codecs(arguments)
+    voco = codecs.first(arguments.voco, batch)
+
+    def encoded(job: Job) -> tuple[str, list[str]]:
         sound, done = _read_for(voco, job.source)
         with torch.inference_mode():
             values = voco.encode(sound.to(voco.device))
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        latents.write(job.target, voco, values, sound.shape[1])
+        latents.write(job.place(), voco, values, sound.shape[1])
         seconds = sound.shape[1] / voco.sampling_rate
-        _said(job.target, f"{values.shape[1]} frames of {voco.latent_dim}, {seconds:.2f} s", done)
+        return f"{values.shape[1]} frames of {voco.latent_dim}, {seconds:.2f} s", done
+
+    return batch.each(encoded)
 
 
-def decode(arguments: argparse.Namespace) -> None:
+def decode(arguments: argparse.Namespace) -> int:
     """Latents to audio files."""
     import torch
 
     from vocos.files import audio, latents
 
-    jobs = _jobs(arguments, ".wav")
-    for job in jobs:
-        if job.target.parent.is_dir():  # else it is a folder to be made, for files of an ending that can be written
-            audio.writable(job.target)
-    vocos: dict[str, Voco[Any]] = {}
-    for job in _progress(jobs, "decode"):
+    batch = Batch(arguments, LATENTS, _sound(audio.WRITTEN))
+    codecs = _Codecs(arguments)
+
+    def decoded(job: Job) -> tuple[str, list[str]]:
         values, origin = latents.read(job.source)
-        name = arguments.voco or origin.voco
-        voco = vocos[name] = vocos.get(name) or _codec(arguments, name)
+        voco = codecs.made(arguments.voco or origin.voco)
         if arguments.weights is None and origin.source != voco.source:
             raise CheckpointError(
                 f"{job.source}: made with the weights {origin.source}, not {voco.source}; pass --weights"
@@ -136,109 +66,91 @@ def decode(arguments: argparse.Namespace) -> None:
         longest = values.shape[1] * voco.hop_length
         if not 1 <= origin.samples <= longest:
             raise CheckpointError(f"{job.source}: says {origin.samples} samples, its latents have at most {longest}")
-        _load(voco)
+        audio.check_name(job.target, voco.sampling_rate)
+        codecs.load(voco)
         with torch.inference_mode():
             sound = voco.decode(values.to(voco.device), length=origin.samples)
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        clipped = audio.write(job.target, sound, voco.sampling_rate)
-        _said(job.target, f"{_heard(sound, voco.sampling_rate)} by {voco.name}", clipped)
+        clipped = audio.write(job.place(), sound, voco.sampling_rate)
+        return f"{_heard(sound, voco.sampling_rate)} by {voco.name}", clipped
+
+    return batch.each(decoded)
 
 
-def tokenize(arguments: argparse.Namespace) -> None:
+def tokenize(arguments: argparse.Namespace) -> int:
     """Audio files to codes."""
     import torch
 
+    from vocos.files import audio
     from vocos.files.codes import ENDINGS, levelled, save_codes
 
-    jobs = _jobs(arguments, f".{arguments.to}")
-    for job in jobs:
-        if job.target.suffix not in ENDINGS:
-            raise InvalidInput(f"{job.target}: codes are written as {', '.join(ENDINGS)}")
-    voco = _codec(arguments, arguments.voco)
-    count = voco._book_count("tokenize", arguments.n_codebooks, arguments.bandwidth)
-    _load(voco)
-    for job in _progress(jobs, "tokenize"):
+    first = f".{arguments.to}"
+    batch = Batch(arguments, _sound(audio.READ), Kind("codes are", (first, *(e for e in ENDINGS if e != first))))
+    codecs = _Codecs(arguments)
+    count = codecs.made(arguments.voco)._book_count("tokenize", arguments.n_codebooks, arguments.bandwidth)
+    voco = codecs.first(arguments.voco, batch)
+
+    def tokenized(job: Job) -> tuple[str, list[str]]:
         sound, done = _read_for(voco, job.source)
         length, loudness = sound.shape[1], None
-        if job.target.suffix == ".dac":
+        if job.target.suffix.lower() == ".dac":
             sound, loudness = levelled(sound, voco.sampling_rate)
         with torch.inference_mode():
             codes = voco.encode_codes(sound.to(voco.device), count)
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        save_codes(job.target, codes, voco, length, loudness=loudness)
+        save_codes(job.place(), codes, voco, length, loudness=loudness)
         seconds = length / voco.sampling_rate
         rate = count * math.log2(voco.codebook_size or 1) * voco.frame_rate / 1000
-        _said(job.target, f"{codes.shape[1]} frames of {count} codes, {seconds:.2f} s, {rate:.2f} kbit/s", done)
+        return f"{codes.shape[1]} frames of {count} codes, {seconds:.2f} s, {rate:.2f} kbit/s", done
+
+    return batch.each(tokenized)
 
 
-def detokenize(arguments: argparse.Namespace) -> None:
+def detokenize(arguments: argparse.Namespace) -> int:
     """Codes to audio files."""
     import torch
 
     from vocos.files import audio
-    from vocos.files.codes import load_codes, origin
+    from vocos.files.codes import ENDINGS, load_codes, origin
 
-    jobs = _jobs(arguments, ".wav")
-    for job in jobs:
-        if job.target.parent.is_dir():
-            audio.writable(job.target)
-    vocos: dict[str, Voco[Any]] = {}
-    if arguments.voco:
-        vocos[arguments.voco] = _codec(arguments, arguments.voco)
-    for job in _progress(jobs, "detokenize"):
-        with _warnings_on_stderr():
-            found = load_codes(job.source, vocos.get(arguments.voco), strict=not arguments.damaged)
+    batch = Batch(arguments, Kind("codes are", ENDINGS), _sound(audio.WRITTEN))
+    codecs = _Codecs(arguments)
+    asked = codecs.made(arguments.voco) if arguments.voco else None
+
+    def detokenized(job: Job) -> tuple[str, list[str]]:
+        with _warnings_on_stderr(job.source):
+            found = load_codes(job.source, asked, strict=not arguments.damaged)
             name = arguments.voco or found.codec
             if name is None:
                 raise InvalidInput(f"{job.source}: does not say which codec its codes are of; pass --voco")
-            voco = vocos[name] = vocos.get(name) or _codec(arguments, name)
+            voco = codecs.made(name)
             found.check(voco)
             if arguments.weights is None and found.source not in (None, origin(voco)[0]):
                 raise CheckpointError(
                     f"{job.source}: made with the weights {found.source}, not {voco.source}; pass --weights"
                 )
-            _load(voco)
+            audio.check_name(job.target, found.sampling_rate)
+            codecs.load(voco)
             with torch.inference_mode():
                 sound = found.decode(voco)
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        clipped = audio.write(job.target, sound, found.sampling_rate)
-        _said(job.target, f"{_heard(sound, found.sampling_rate)} by {voco.name}", clipped)
+        clipped = audio.write(job.place(), sound, found.sampling_rate)
+        return f"{_heard(sound, found.sampling_rate)} by {voco.name}", clipped
+
+    return batch.each(detokenized)
 
 
-@contextmanager
-def _warnings_on_stderr() -> Iterator[None]:
-    """Warnings as lines for a user of the command, each once."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        yield
-    for text in dict.fromkeys(str(warning.message) for warning in caught):
-        print(f"vocos: {text}", file=sys.stderr)
-
-
-def _heard(sound: Tensor, sampling_rate: int) -> str:
-    channels = {1: "mono", 2: "stereo"}.get(sound.shape[2], f"in {sound.shape[2]} channels")
-    return f"{sound.shape[1] / sampling_rate:.2f} s {channels} at {sampling_rate} Hz"
-
-
-def _reconstructed(arguments: argparse.Namespace, source: Path) -> tuple[Voco[Any], Tensor, Tensor, list[str]]:
-    """The codec, the sound that goes in, what comes out, and what was done before."""
-    import torch
-
-    voco = _codec(arguments, arguments.voco)
-    sound, done = _read_for(voco, source)
-    _load(voco)
-    with torch.inference_mode():
-        return voco, sound, voco.decode(voco.encode(sound.to(voco.device)), length=sound.shape[1]), done
-
-
-def roundtrip(arguments: argparse.Namespace) -> None:
-    """An audio file to latents and back."""
+def roundtrip(arguments: argparse.Namespace) -> int:
+    """Audio files to latents and back."""
     from vocos.files import audio
 
-    audio.writable(arguments.output)
-    voco, _, sound, done = _reconstructed(arguments, arguments.input)
-    done += audio.write(arguments.output, sound, voco.sampling_rate)
-    _said(arguments.output, f"{_heard(sound, voco.sampling_rate)} by {voco.name}", done)
+    batch = Batch(arguments, _sound(audio.READ), _sound(audio.WRITTEN))
+    voco = _Codecs(arguments).first(arguments.voco, batch)
+
+    def reconstructed(job: Job) -> tuple[str, list[str]]:
+        audio.check_name(job.target, voco.sampling_rate)
+        _, sound, done = _reconstructed(voco, job.source)
+        done += audio.write(job.place(), sound, voco.sampling_rate)
+        return f"{_heard(sound, voco.sampling_rate)} by {voco.name}", done
+
+    return batch.each(reconstructed)
 
 
 def demo(arguments: argparse.Namespace) -> None:
@@ -249,17 +161,109 @@ def demo(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.output
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"{folder}: expected a folder, this is a file")
+    codecs = _Codecs(arguments)
+    voco = codecs.load(codecs.made(arguments.voco))
     with as_file(files("vocos") / "assets" / "sample.flac") as sample:
-        voco, before, after, done = _reconstructed(arguments, sample)
+        before, after, done = _reconstructed(voco, sample)
     folder.mkdir(parents=True, exist_ok=True)
-    _said(Path("sample"), "speech over music, that comes with the package", done)
+    tell("; ".join(["sample: speech over music, that comes with the package", *done]))
     for name, sound, what in (("original.wav", before, "what went in"), ("reconstruction.wav", after, "what came out")):
         clipped = audio.write(folder / name, sound, voco.sampling_rate)
-        _said(folder / name, what, [_heard(sound, voco.sampling_rate), *clipped])
+        tell(f"{folder / name}: {'; '.join([what, _heard(sound, voco.sampling_rate), *clipped])}")
     panels = [sound[0].mean(dim=1).float().cpu().numpy() for sound in (before, after)]
     picture.write_spectrograms(folder / "spectrograms.png", panels)
     frames = voco.encode_length(before.shape[1])
-    print(f"{folder / 'spectrograms.png'}: original on top, reconstruction below, 0 to {voco.sampling_rate // 2} Hz")
-    print(
+    tell(f"{folder / 'spectrograms.png'}: original on top, reconstruction below, 0 to {voco.sampling_rate // 2} Hz")
+    tell(
         f"{voco.name}: {frames} frames of {voco.latent_dim} numbers in between, {voco.frame_rate:.2f} frames per second"
     )
+
+
+class _Codecs:
+    """Codecs by name, each made and loaded once; one that cannot be loaded is not tried again for every file."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._arguments = arguments
+        self._made: dict[str, Voco[Any]] = {}
+        self._failed: dict[str, VocoError] = {}
+
+    def made(self, name: str) -> Voco[Any]:
+        """The codec of that name, not loaded."""
+        if name not in self._made:
+            import torch
+
+            from vocos.registry import get_voco
+
+            options = self._arguments
+            if options.seed is not None:
+                torch.manual_seed(options.seed)
+            dtype = getattr(torch, options.dtype)
+            self._made[name] = get_voco(name, weights=options.weights, device=options.device, dtype=dtype)
+        return self._made[name]
+
+    def load(self, voco: Voco[Any]) -> Voco[Any]:
+        """The codec, loaded."""
+        if voco.name in self._failed:
+            raise self._failed[voco.name]
+        try:
+            return voco.load()
+        except VocoError as error:
+            self._failed[voco.name] = error
+            raise
+        except (RuntimeError, AssertionError) as error:  # what torch raises for a device that is not there
+            raise InvalidInput(f"--device {voco.device}: {error}") from error
+
+    def first(self, name: str, batch: Batch) -> Voco[Any]:
+        """The codec of a batch; loaded, so that what is wrong with it is told once, unless there is nothing to do."""
+        voco = self.made(name)
+        return self.load(voco) if batch.has_work else voco
+
+
+def _sound(endings: tuple[str, ...]) -> Kind:
+    return Kind("sound is", endings)
+
+
+def _read_for(voco: Voco[Any], path: Path) -> tuple[Tensor, list[str]]:
+    """Sound of a file as the codec wants it, and what was done to it."""
+    from vocos.files import audio
+
+    with _silent_decoders():
+        sound, sampling_rate = audio.read(path)
+    return audio.convert(sound, sampling_rate, voco.sampling_rate, voco.channel)
+
+
+def _reconstructed(voco: Voco[Any], source: Path) -> tuple[Tensor, Tensor, list[str]]:
+    """The sound that goes in, what comes out, and what was done before."""
+    import torch
+
+    sound, done = _read_for(voco, source)
+    with torch.inference_mode():
+        return sound, voco.decode(voco.encode(sound.to(voco.device)), length=sound.shape[1]), done
+
+
+@contextmanager
+def _silent_decoders() -> Iterator[None]:
+    """Without the lines that libmpg123 itself prints to the process's stderr about damage that it passes over."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+@contextmanager
+def _warnings_on_stderr(path: Path) -> Iterator[None]:
+    """Warnings as lines for a user of the command, each once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        yield
+    for text in dict.fromkeys(str(warning.message) for warning in caught):
+        complain(text if text.startswith(str(path)) else f"{path}: {text}")
+
+
+def _heard(sound: Tensor, sampling_rate: int) -> str:
+    channels = {1: "mono", 2: "stereo"}.get(sound.shape[2], f"in {sound.shape[2]} channels")
+    return f"{sound.shape[1] / sampling_rate:.2f} s {channels} at {sampling_rate} Hz"

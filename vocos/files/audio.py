@@ -224,16 +224,21 @@ def convert(audio: Tensor, sampling_rate: int, to_rate: int, to_channel: int) ->
 # Writing
 
 
-def writable(path: Path, sampling_rate: int | None = None) -> None:
-    """Raise InvalidInput unless sound can be written under this name, at this rate; to be asked before the work."""
+def check_name(path: Path, sampling_rate: int | None = None) -> None:
+    """Raise InvalidInput unless the name is that of sound, and its format has the rate; to be asked before the work."""
     if path.suffix.lower() not in WRITTEN:
         raise InvalidInput(f"{path}: sound is written as {', '.join(WRITTEN)}, not as {path.suffix!r}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise InvalidInput(f"{path}: not a file name in an existing folder")
     if path.suffix.lower() == ".mp3" and sampling_rate is not None and sampling_rate not in MP3_RATES:
         raise InvalidInput(
             f"{path}: mp3 has no {sampling_rate} Hz, only {', '.join(map(str, MP3_RATES))}; write .wav or .flac"
         )
+
+
+def writable(path: Path, sampling_rate: int | None = None) -> None:
+    """Raise InvalidInput unless sound can be written under this name now."""
+    check_name(path, sampling_rate)
+    if path.is_dir() or not path.parent.is_dir():
+        raise InvalidInput(f"{path}: not a file name in an existing folder")
 
 
 def write(path: Path, audio: Tensor, sampling_rate: int) -> list[str]:
