@@ -10,7 +10,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from vocos import InvalidInput, arrange_codes, get_voco
+from vocos import InvalidInput, ScaledCodes, arrange_codes, get_voco, save_codes
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,30 @@ def test_more_codebooks_than_the_bandwidth_has_must_be_those_of_another(weights:
         with pytest.raises(InvalidInput, match="expected bandwidth as one of 1.5, 3, 6, 12 kbps"):
             voco.decode_codes(torch.zeros(1, 4, 2).long(), bandwidth=bandwidth)
     assert not voco.is_loaded
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("name", ["dac", "encodec"])
+def test_latents_that_are_not_finite_have_no_codes(name: str, value: float, weights: Path) -> None:
+    voco = get_voco(name, weights=weights)
+    latents = torch.zeros(2, 5, voco.latent_dim)
+    latents[1, 3, 2] = value
+    with pytest.raises(
+        InvalidInput, match="latents_to_codes: expected finite numbers, got nan or .*, first in row 1, f"
+    ):
+        voco.latents_to_codes(latents)
+    with pytest.raises(InvalidInput, match="encode_codes: latents of the audio: expected finite numbers"):
+        voco.encode_codes(torch.full((1, 4000, 1), value))
+
+
+def test_scales_of_chunks_are_part_of_the_check(folder: Any, tmp_path: Path) -> None:
+    voco = get_voco("encodec_48khz", weights=folder("original-encodec_48khz"))
+    latents = voco.encode(torch.rand(1, 9000, 2) - 0.5)
+    latents[..., -1] = float("nan")
+    with pytest.raises(InvalidInput, match="latents_to_codes: expected finite numbers"):
+        voco.latents_to_codes(latents)
+    codes = voco.encode_codes(torch.rand(1, 9000, 2) - 0.5)
+    broken = ScaledCodes(codes.codes, codes.scales * float("nan"))
+    with pytest.raises(InvalidInput, match="a.codes: not written, scales: expected finite numbers"):
+        save_codes(tmp_path / "a.codes", broken, voco)
+    assert list(tmp_path.iterdir()) == []

@@ -25,6 +25,7 @@ from vocos.weights.atomic import replacing
 
 READ = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
 WRITTEN = (".wav", ".flac", ".ogg", ".mp3")
+OGG_RATE, OGG_CHANNELS = 200_000, 255  # the most that libvorbis has; with more it kills the process
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 RATES = (1000, 768_000)  # Hz, of any sound there is: others are damage, and resampling them takes all memory
 BLOCK = 65_536  # frames at a time: libvorbis keeps what it is given on the stack
@@ -224,19 +225,21 @@ def convert(audio: Tensor, sampling_rate: int, to_rate: int, to_channel: int) ->
 # Writing
 
 
-def check_name(path: Path, sampling_rate: int | None = None) -> None:
+def check_name(path: Path, sampling_rate: int | None = None, channels: int = 1) -> None:
     """Raise InvalidInput unless the name is that of sound, and its format has the rate; to be asked before the work."""
     if path.suffix.lower() not in WRITTEN:
         raise InvalidInput(f"{path}: sound is written as {', '.join(WRITTEN)}, not as {path.suffix!r}")
-    if path.suffix.lower() == ".mp3" and sampling_rate is not None and sampling_rate not in MP3_RATES:
+    if path.suffix.lower() == ".mp3" and sampling_rate not in (None, *MP3_RATES):
         raise InvalidInput(
             f"{path}: mp3 has no {sampling_rate} Hz, only {', '.join(map(str, MP3_RATES))}; write .wav or .flac"
         )
+    if path.suffix.lower() == ".ogg" and ((sampling_rate or 0) > OGG_RATE or channels > OGG_CHANNELS):
+        raise InvalidInput(f"{path}: ogg has up to {OGG_RATE} Hz and {OGG_CHANNELS} channels; write .wav")
 
 
-def writable(path: Path, sampling_rate: int | None = None) -> None:
+def writable(path: Path) -> None:
     """Raise InvalidInput unless sound can be written under this name now."""
-    check_name(path, sampling_rate)
+    check_name(path)
     if path.is_dir() or not path.parent.is_dir():
         raise InvalidInput(f"{path}: not a file name in an existing folder")
 
@@ -256,7 +259,8 @@ def write(path: Path, audio: Tensor, sampling_rate: int) -> list[str]:
         InvalidInput: if it holds numbers that are not finite, or the format cannot hold it.
         OSError: if the file cannot be written.
     """
-    writable(path, sampling_rate)
+    writable(path)
+    check_name(path, sampling_rate, audio.shape[2])
     samples = audio[0].detach().float().cpu().numpy()
     if len(samples) == 0:
         raise InvalidInput(f"{path}: not written, for there are no samples")
