@@ -261,6 +261,8 @@ WRONG_CALLS = [
     ),
     (["roundtrip", "tone.wav", "-o", "x.wav", "--dtype", "int8"], 2, "usage: vocos roundtrip"),
     (["roundtrip", "tone.wav"], 2, "usage: vocos roundtrip"),
+    (["roundtrip", "tone.wav", "-o", "x.wav", "--seed", str(10**30)], 2, "usage: vocos roundtrip"),
+    (["roundtrip", "tone.wav", "-o", "/dev/full"], 1, "vocos: /dev/full: No space left on device\n"),
     (["encode", "tone.wav", "-o", "folder", "--voco", "ooblek"], 1, "vocos: get_voco: there is no 'ooblek'; did you"),
     (["decode", "text.wav", "-o", "folder"], 1, "vocos: text.wav: not a complete safetensors file"),
     (["info", "nothing"], 1, "vocos: get_voco: there is no 'nothing'; The names are dac, "),

@@ -130,6 +130,13 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _seed(text: str) -> int:
+    number = int(text)
+    if not -(1 << 63) <= number < 1 << 64:  # what torch takes
+        raise argparse.ArgumentTypeError(f"{text} does not fit into 64 bits")
+    return number
+
+
 def _add_codec(
     parser: argparse.ArgumentParser, default: str | None = DEFAULT, told: str = "", required: bool = False
 ) -> None:
@@ -138,7 +145,7 @@ def _add_codec(
     parser.add_argument("--weights", help="Hub repository, folder or file; default: those of the codec")
     parser.add_argument("--device", help="such as cuda; default: cpu")
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="default: float32")
-    parser.add_argument("--seed", type=int, help="of codecs that draw their latents")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="of codecs that draw their latents")
 
 
 if __name__ == "__main__":

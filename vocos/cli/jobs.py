@@ -243,8 +243,11 @@ def _as_files(job: Job, ending: str) -> Iterator[Job]:
             target = Path(folder, f"out{job.target.suffix or ending}")
         yield Job(source, target)
         if target != job.target:
-            with target.open("rb") as copy, _opened(job.target, "wb", sys.stdout) as stream:
-                shutil.copyfileobj(copy, stream)
+            try:
+                with target.open("rb") as copy, _opened(job.target, "wb", sys.stdout) as stream:
+                    shutil.copyfileobj(copy, stream)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(job.target)) from error
 
 
 @contextmanager
