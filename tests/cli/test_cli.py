@@ -29,17 +29,45 @@ class TestFacts:
         code, out, err = run("list")
         lines = out.splitlines()
         assert (code, err) == (0, "")
-        assert lines[0].split() == ["name", "Hz", "channels", "latent", "size", "frames/s", "licence", "weights"]
+        assert re.split("  +", lines[0]) == [
+            *[
+                "name",
+                "Hz",
+                "channels",
+                "latent size",
+                "samples/frame",
+                "frames/s",
+                "codes",
+                "kbit/s",
+                "licence",
+                "weights",
+            ]
+        ]
         assert [line.split()[0] for line in lines[1:]] == sorted(BUILT_IN)
         rows = [re.split("  +", line) for line in lines]
-        assert ["oobleck", "44100", "2", "64", "21.53", "not stated", "optimizerai/vocos"] in rows
-        assert ["griffinlim", "24000", "1", "100", "93.75", "-", "none needed"] in rows
+        assert ["oobleck", "44100", "2", "64", "2048", "21.53", "-", "-", "not stated", "optimizerai/vocos"] in rows
+        assert ["griffinlim", "24000", "1", "100", "256", "93.75", "-", "-", "-", "none needed"] in rows
+        assert [
+            "dac_44khz",
+            "44100",
+            "1",
+            "1024",
+            "512",
+            "86.13",
+            "9 x 1024",
+            "7.75",
+            "mit",
+            "descript/dac_44khz",
+        ] in rows
         assert len({line.index(row[-1]) for line, row in zip(lines, rows, strict=True)}) == 1
 
     def test_list_filters_and_speaks_json(self, run: Run) -> None:
         rows = json.loads(run("list", "dac*", "--json")[1])
         assert [row["name"] for row in rows] == ["dac", "dac_16khz", "dac_24khz", "dac_44khz", "dacvae"]
         assert rows[0]["frame_rate"] == 44100 / 512
+        assert (rows[0]["n_codebooks"], rows[0]["codebook_size"], rows[0]["hop_length"]) == (18, 1024, 512)
+        assert rows[0]["bits_per_second"] == 18 * 10 * 44100 / 512
+        assert (rows[4]["n_codebooks"], rows[4]["codebook_size"], rows[4]["bits_per_second"]) == (None, None, None)
 
     def test_list_shows_a_broken_plugin_beside_the_rest(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         from importlib.metadata import EntryPoint

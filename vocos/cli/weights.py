@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from vocos.voco import Voco
 
 
+LISTED = ("sampling_rate", "channel", "latent_dim", "hop_length", "n_codebooks", "codebook_size", "bits_per_second")
+
+
 def list_codecs(arguments: argparse.Namespace) -> None:
     """One line for each codec, or JSON."""
     from vocos.registry import list_vocos
@@ -23,7 +26,18 @@ def list_codecs(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    header = ["name", "Hz", "channels", "latent size", "frames/s", "licence", "weights"]
+    header = [
+        "name",
+        "Hz",
+        "channels",
+        "latent size",
+        "samples/frame",
+        "frames/s",
+        "codes",
+        "kbit/s",
+        "licence",
+        "weights",
+    ]
     table = [header] + [[row["name"], *_described(row)] for row in rows]
     widths = [max(len(line[column]) for line in table if len(line) > column) for column in range(len(header))]
     for line in table:
@@ -36,7 +50,7 @@ def _facts(name: str) -> dict[str, Any]:
 
     try:
         codec: Any = BUILT_IN[name] if name in BUILT_IN else get_voco(name)
-        facts = {key: getattr(codec, key) for key in ("sampling_rate", "channel", "latent_dim", "hop_length")}
+        facts = {key: getattr(codec, key) for key in LISTED}
     except Exception as error:  # a plugin can raise anything, and breaks only its own line
         reason = str(error) if isinstance(error, VocoError) else f"{type(error).__name__}: {error}"
         return {"name": name, "error": " ".join(reason.split())}
@@ -48,10 +62,13 @@ def _facts(name: str) -> dict[str, Any]:
 def _described(row: dict[str, Any]) -> list[str]:
     if "error" in row:
         return [row["error"]]
-    numbers = [str(row[key]) for key in ("sampling_rate", "channel", "latent_dim")]
+    numbers = [str(row[key]) for key in ("sampling_rate", "channel", "latent_dim", "hop_length")]
+    codes, rate = "-", "-"
+    if row["bits_per_second"] is not None:
+        codes, rate = f"{row['n_codebooks']} x {row['codebook_size']}", f"{row['bits_per_second'] / 1000:.2f}"
     licence = row["license"] or ("not stated" if row["source"] else "-")
     licence = "; ".join([licence, *row["restrictions"]])
-    return [*numbers, f"{row['frame_rate']:.2f}", licence, row["source"] or "none needed"]
+    return [*numbers, f"{row['frame_rate']:.2f}", codes, rate, licence, row["source"] or "none needed"]
 
 
 def info(arguments: argparse.Namespace) -> None:
