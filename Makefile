@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 VENV_PYPI := .venv-pypi
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test peers lint bench table clean
+.PHONY: demo test portable peers lint bench table clean
 
 demo: $(VENV)/demo
 	$(BIN)/vocos demo --output demo
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 -q
+
+# What is computed, as on a processor without wide vectors, and with more than one thread.
+portable: $(VENV)/test
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2 TEST_THREADS=2 $(BIN)/python -m pytest -n 2 -q \
+		tests/nn tests/kernels tests/test_golden.py
 
 # Against other packages. Without encodec's own needs: its models want no torchaudio, which is seldom built for this torch.
 peers: $(VENV)/test

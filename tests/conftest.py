@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from vocos import Voco, cli, get_voco
 
-torch.set_num_threads(1)  # the suite runs in several processes
+torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))  # one, for the suite runs in several processes
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported: its kernels then run on the CPU
 Run = Callable[..., tuple[int, str, str]]

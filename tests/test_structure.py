@@ -29,7 +29,7 @@ LAYERS = [
     ],
     ["weights.download", "weights.tensors"],
     ["weights.hub"],
-    ["nn", "weights.formats"],
+    ["nn", "voco.offload", "weights.formats"],
     ["weights.export", "voco.checks", "voco.lazy"],
     ["weights", "voco.batches", "voco.halves"],
     ["voco.loading"],

@@ -762,7 +762,15 @@ from pathlib import Path
 
 folder = Path(FOLDER)
 HUGE = 10**400
-before, seconds, tried = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0.0, 0
+before, tried, made = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0, 0
+
+def count(module, name, value):
+    global made
+    made += 1
+
+torch.nn.modules.module.register_module_parameter_registration_hook(count)
+torch.nn.modules.module.register_module_module_registration_hook(count)
+most = 0
 for name, config_type in {"mel": mel.MelConfig, "encodec": encodec.EncodecConfig, "dac": dac.DacConfig,
                           "dacvae": dacvae.DacVaeConfig, "oobleck": oobleck.OobleckConfig}.items():
     for field, kind in get_type_hints(config_type).items():
@@ -774,7 +782,7 @@ for name, config_type in {"mel": mel.MelConfig, "encodec": encodec.EncodecConfig
         for value in values:
             (folder / "config.json").write_text(json.dumps({field: value}))
             tried += 1
-            begun = time.process_time()  # of this process alone, for the machine may be busy
+            made = 0
             try:
                 get_voco(name, weights=folder).load()
                 print(f"{name} took {field} {str(value)[:40]}")
@@ -783,11 +791,8 @@ for name, config_type in {"mel": mel.MelConfig, "encodec": encodec.EncodecConfig
                     print(f"{name} {field} {str(value)[:40]}: a message of {len(str(error))} characters")
             except Exception as error:
                 print(f"{name} {field} {str(value)[:40]}: {type(error).__name__}: {str(error)[:200]}")
-            took = time.process_time() - begun
-            seconds += took
-            if took > 2:
-                print(f"{name} {field} {str(value)[:40]}: {took} s")
-print(tried, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+            most = max(most, made)
+print(tried, most, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
@@ -799,9 +804,9 @@ def test_absurd_configs_are_refused_at_once_and_in_little_memory(
     program = ABSURD.replace("FOLDER", repr(str(tmp_path / "config")))
     *problems, totals = client.run(hub, cache, program)
     assert not problems, "\n".join(problems)
-    tried, seconds, kibibytes = (float(number) for number in totals.split())
+    tried, made, kibibytes = (float(number) for number in totals.split())
     assert tried > 300
-    assert seconds < 5
+    assert made < 20_000  # modules and parameters of the largest network that was begun; measured: 4238
     assert kibibytes < 500_000
 
 

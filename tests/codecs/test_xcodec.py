@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import XCODECS, golden
+from counting import Calls
 from einops import rearrange
 from golden_state import golden_audio
 from safetensors.torch import load_file, save_file
@@ -264,7 +264,7 @@ def test_names_and_shapes_are_those_of_transformers(kind: str) -> None:
     sizes |= {"intermediate_size": 7, "conv_dim": (2, 3, 4, 5, 6, 7, 8), "num_conv_pos_embeddings": 9}
     config = SemanticConfig(semantic_model=kind, num_conv_pos_embedding_groups=2, **sizes)
     shapes = semantic_shapes(config)
-    model = assembled(config, ParameterTree(shapes))
+    model = assembled(config, ParameterTree(shapes).requires_grad_(False))
     assert [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()] == list(shapes.items())
     assert not any(buffer.is_meta for buffer in model.buffers())
     assert not any(tensor.requires_grad or tensor.is_meta for tensor in model.parameters())
@@ -393,6 +393,7 @@ def test_tensors_of_training_may_be_missing(folders: dict[str, Path], tmp_path: 
 
 
 HUGE = 10**400
+MOST_CALLS = 400_000  # of functions, until a config is refused; measured: 79 133, for 256 layers
 
 
 @pytest.mark.parametrize(
@@ -441,10 +442,9 @@ def test_absurd_value_of_any_field_is_refused_at_once(field: str, tmp_path: Path
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors", metadata={OWN_MARK: "1"})
     limit = LIMITS.get(field, MAX_SIZE)
     values = [2, limit, limit + 1, HUGE, -1, "x", [limit] * 7, [2] * 7, [HUGE], [1e300], [], {"a": HUGE}]
-    begun = time.process_time()
     for value in values:
         (tmp_path / "config.json").write_text(json.dumps({field: value}))
-        with pytest.raises(CheckpointError) as caught:
+        with Calls() as calls, pytest.raises(CheckpointError) as caught:
             get_voco("xcodec", weights=tmp_path).load()
         assert len(str(caught.value)) < 1000
-    assert time.process_time() - begun < 5  # 0.4 for the slowest field, 256 layers
+        assert calls.count < MOST_CALLS

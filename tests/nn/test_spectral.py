@@ -19,7 +19,9 @@ def noise(*shape: int) -> torch.Tensor:
 
 def test_constants_are_those_of_the_published_files() -> None:
     _, arrays = golden("optimizerai-mel-small")
-    assert torch.equal(MelScale(24000, 20).filters(256), torch.from_numpy(arrays["const__mel_fb"]))
+    # Vector instructions differ in the last bits: without AVX-512 by up to 8.3e-7, without any by 1.7e-6.
+    wanted = torch.from_numpy(arrays["const__mel_fb"])
+    torch.testing.assert_close(MelScale(24000, 20).filters(256), wanted, atol=1e-5, rtol=0)
     torch.testing.assert_close(hann_window(256), torch.from_numpy(arrays["const__stft_window"]), atol=1e-7, rtol=0)
 
 

@@ -63,7 +63,7 @@ class GriffinLimNetwork(nn.Module):
 
         From s = mel F^T, each step is s <- s (mel F^T) / (s F F^T), F the filters: never negative, never farther.
         """
-        filters = self.features.filters
+        filters = self.features.constant_filters.on(mel.device)
         target = torch.matmul(mel, filters.mT)
         spectrum = target
         for _ in range(self.config.n_magnitude_steps):
@@ -77,11 +77,12 @@ class GriffinLimNetwork(nn.Module):
         Each step takes the transform of the audio of the spectrum so far, goes past it by the momentum, and keeps the
         phases only.
         """
-        generator = torch.Generator().manual_seed(0)  # its own, so that nobody's random numbers change
-        start = torch.rand(magnitude.shape[1:], generator=generator).to(magnitude.device)
+        generator = torch.Generator("cpu").manual_seed(0)  # its own, so that nobody's random numbers change
+        start = torch.rand(magnitude.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
+        start = start.to(magnitude.device)
         phase = torch.polar(torch.ones_like(start), 2 * math.pi * start).expand_as(magnitude)
         previous = torch.zeros_like(phase)
-        n_frames, window = magnitude.shape[1], self.features.window
+        n_frames, window = magnitude.shape[1], self.features.constant_window.on(magnitude.device)
         # The sound that the last frame has past its centre is kept, so that there is enough to reflect at the ends.
         length = n_frames * self.config.hop_length
         for _ in range(self.config.n_phase_steps):

@@ -15,21 +15,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.kernels import dense, steps
-from vocos.kernels.cache import Cache, Engined, tensors_of
+from vocos.kernels.cache import Cache, Constant, Engined, apart, tensors_of
 from vocos.kernels.dense import Activation, Packed
 from vocos.kernels.parts import in_parts
-from vocos.kernels.steps import Average, Chain, Convolution, Elu, Pad, Periodic, Repeat, Residual, Transposed
+from vocos.kernels.steps import Average, Called, Chain, Convolution, Elu, Pad, Periodic, Repeat, Residual, Transposed
 from vocos.kernels.tiled import DTYPES, TiledChain
 
 __all__ = [
     "Activation",
     "Average",
     "Cache",
+    "Called",
     "Chain",
+    "Constant",
     "Convolution",
     "Elu",
     "Engined",
@@ -38,6 +41,7 @@ __all__ = [
     "Repeat",
     "Residual",
     "Transposed",
+    "apart",
     "by_rows",
     "engine",
     "linear",
@@ -48,6 +52,7 @@ ROWS = 1024  # from which on a product is no faster with more
 VARIABLE = "VOCOS_KERNELS"
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ENGINES = ("reference", "tiled", "triton")
+PLAIN = {Tensor, nn.Parameter}  # not their subclasses, which may mean anything
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +85,31 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, weights: Any) -> Te
 
 
 def _chosen(x: Tensor, weights: Any) -> str:
-    wants_gradients = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *tensors_of(weights)))
-    return engine(x.device, x.dtype, wants_gradients)
+    """Which engine runs weights on x: the reference for all that is more than numbers."""
+    tensors = (x, *tensors_of(weights))
+    is_plain = torch.compiler.is_compiling() or (all(type(t) in PLAIN for t in tensors) and not _is_transformed())
+    wants_gradients = is_plain and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return engine(x.device, x.dtype, wants_gradients, is_plain)
 
 
-def engine(device: torch.device, dtype: torch.dtype, wants_gradients: bool = False) -> str:
+def _is_transformed() -> bool:
+    """Whether torch.func or forward-mode derivatives are at work, or a mode that sees every operation."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+def engine(device: torch.device, dtype: torch.dtype, wants_gradients: bool = False, is_plain: bool = True) -> str:
     """Which engine runs chains there, for such numbers.
+
+    Args:
+        device: of the numbers.
+        dtype: of the numbers.
+        wants_gradients: whether the result is to be differentiated.
+        is_plain: whether numbers and weights are torch's own tensors, outside of transforms, and no layer of the chain
+            is to be called as a module.
 
     Raises:
         InvalidInput: if `VOCOS_KERNELS` names no engine.
@@ -94,17 +118,19 @@ def engine(device: torch.device, dtype: torch.dtype, wants_gradients: bool = Fal
     forced = os.environ.get(VARIABLE)
     if not forced:
         usual = "triton" if device.type == "cuda" else "tiled"
-        return "reference" if _obstacle(usual, device, dtype, wants_gradients) else usual
+        return "reference" if _obstacle(usual, device, dtype, wants_gradients, is_plain) else usual
     if forced not in ENGINES:
         raise InvalidInput(f"{VARIABLE}={forced}: expected one of {', '.join(ENGINES)}")
-    obstacle = None if forced == "reference" else _obstacle(forced, device, dtype, wants_gradients)
+    obstacle = None if forced == "reference" else _obstacle(forced, device, dtype, wants_gradients, is_plain)
     if obstacle:
         raise UnsupportedOperation(f"{VARIABLE}={forced}: {obstacle}; unset it or set it to reference")
     return forced
 
 
-def _obstacle(name: str, device: torch.device, dtype: torch.dtype, wants_gradients: bool) -> str | None:
+def _obstacle(name: str, device: torch.device, dtype: torch.dtype, wants_gradients: bool, is_plain: bool) -> str | None:
     """Why the engine of that name cannot run this, if so."""
+    if not is_plain:
+        return "it knows plain tensors only: no torch.func, no forward-mode derivatives, no hooked or replaced layers"
     if wants_gradients:
         return "it gives no gradients"
     if torch.is_autocast_enabled(device.type if device.type == "cuda" else "cpu"):

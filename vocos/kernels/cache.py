@@ -1,14 +1,61 @@
-"""What an engine makes of weights, kept with the module whose weights they are."""
+"""What is made once and kept: by an engine, of the weights of a module; and constants, for each device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 T = TypeVar("T")
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """For tensors that stay: made outside of inference mode, gradients, torch.func's transforms and fake tensors.
+
+    What is made inside of them is theirs, and of no use once they have ended.
+    """
+    with ExitStack() as stack:
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+            stack.enter_context(temporarily_clear_interpreter_stack())
+        for context in (torch.inference_mode(False), torch.no_grad(), _disable_current_modes()):
+            stack.enter_context(context)
+        yield
+
+
+class Constant:
+    """A tensor that is computed, once for each device that asks for it.
+
+    It is no buffer of a module: nothing that initialises, loads, casts or moves modules can reach it. Copies and
+    pickles hold the function alone.
+
+    Args:
+        make: gives the tensor on the CPU, whatever the caller's default device and dtype are; picklable.
+    """
+
+    def __init__(self, make: Callable[[], Tensor]) -> None:
+        self._make = make
+        self._kept: dict[torch.device, Tensor] = {}
+
+    def on(self, device: torch.device) -> Tensor:
+        """The tensor there."""
+        kept = self._kept.get(device)
+        if kept is None:
+            with apart():
+                kept = self._kept[device] = self._make().to(device)
+        return kept
+
+    # What a compiler is told of it: to take the tensor as it is, and not to look how it comes about.
+    on._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> Any:
+        return Constant, (self._make,)
 
 
 class Cache:
@@ -28,7 +75,7 @@ class Cache:
         kept = self._kept
         is_current = kept is not None and (make, versions) == (kept[0], kept[2])
         if kept is None or not is_current or any(a is not b for a, b in zip(tensors, kept[1], strict=True)):
-            with torch.inference_mode(False), torch.no_grad():
+            with apart():
                 kept = self._kept = make, tensors, versions, make(*arguments)
         return kept[3]
 
@@ -54,16 +101,20 @@ class Engined(nn.Module):
         super().__init__()
         self.caches = [Cache() for _ in range(self.n_caches)]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def forget(self) -> None:
+        """Drop what is kept, which is made anew when it is needed."""
         for cache in self.caches:
             cache.clear()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.forget()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
 
-def tensors_of(source: Any) -> Iterator[Tensor]:
-    """A tensor, or the tensors in a tuple of tuples."""
-    if isinstance(source, Tensor):
+def tensors_of(source: Any) -> Iterator[Any]:
+    """A tensor, or the tensors in a tuple of tuples, and the modules that are to be called as they are."""
+    if isinstance(source, (Tensor, nn.Module)):
         yield source
     elif isinstance(source, tuple):
         for item in source:

@@ -48,6 +48,6 @@ def _roomy(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor
     """An empty tensor; a large one by NumPy, which asks the system for large pages: it is then touched in less time."""
     size = batch * length * channels
     if size * dtype.itemsize < MAPPED_BYTES:
-        return torch.empty(batch, length, channels, dtype=dtype)
+        return torch.empty(batch, length, channels, dtype=dtype, device="cpu")
     numbers = torch.from_numpy(np.empty(size * dtype.itemsize, np.uint8))
     return numbers.view(dtype).view(batch, length, channels)

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 import torch.nn.functional as F
 from einops import reduce, repeat
-from torch import Tensor
+from torch import Tensor, nn
 
 from vocos.kernels import reference
 
@@ -175,7 +175,7 @@ class Residual(NamedTuple):
     """The sum of what the steps make of the input and of a shortcut, by default the input itself."""
 
     steps: tuple[Step, ...]
-    shortcut: Average | Repeat | Convolution | None = None
+    shortcut: Average | Repeat | Convolution | Called | None = None
 
     def apply(self, x: Tensor) -> Tensor:
         """The definition."""
@@ -193,7 +193,26 @@ class Residual(NamedTuple):
         return min(low, start), max(high, stop)
 
 
-Step: TypeAlias = Periodic | Elu | Pad | Convolution | Transposed | Average | Repeat | Residual
+class Called(NamedTuple):
+    """A module in the place of a step: a layer that others have hooked or replaced. Only the reference runs it."""
+
+    module: nn.Module
+
+    def apply(self, x: Tensor) -> Tensor:
+        """What the module gives."""
+        y: Tensor = self.module(x)
+        return y
+
+    def length(self, n: int) -> int:
+        """Not known."""
+        raise NotImplementedError
+
+    def span(self, start: int, stop: int) -> tuple[int, int]:
+        """Not known."""
+        raise NotImplementedError
+
+
+Step: TypeAlias = Periodic | Elu | Pad | Convolution | Transposed | Average | Repeat | Residual | Called
 Chain: TypeAlias = tuple[Step, ...]
 
 

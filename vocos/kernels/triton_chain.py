@@ -24,7 +24,19 @@ from torch import Tensor
 
 from vocos.errors import InvalidInput
 from vocos.kernels import triton_snake, triton_unit
-from vocos.kernels.steps import Average, Chain, Convolution, Elu, Pad, Periodic, Repeat, Residual, Step, Transposed
+from vocos.kernels.steps import (
+    Average,
+    Called,
+    Chain,
+    Convolution,
+    Elu,
+    Pad,
+    Periodic,
+    Repeat,
+    Residual,
+    Step,
+    Transposed,
+)
 from vocos.kernels.triton_unit import Unit, channels_last
 
 Runner: TypeAlias = Callable[[Tensor], Tensor]
@@ -128,7 +140,7 @@ def _runner(step: Step, dtype: torch.dtype) -> Runner:
             return _Average(step)
         case Repeat():
             return _Repeat(step)
-        case Elu() | Pad():
+        case Elu() | Pad() | Called():  # of the last there is none: the reference runs chains that have one
             return step.apply
 
 

@@ -17,6 +17,7 @@ from vocos import kernels
 from vocos.config import Config
 from vocos.kernels import Chain, Periodic, Residual, steps
 from vocos.nn.conv import convolution, same_conv, strided_conv, transposed, transposed_conv
+from vocos.nn.hooked import chain_of
 
 DILATIONS = (1, 3, 9)  # of the three residual units of a block
 
@@ -113,7 +114,9 @@ class ResidualUnit(Layers):
 
     def chain(self) -> Chain:
         return (
-            Residual((*self.snake1.chain(), convolution(self.conv1), *self.snake2.chain(), convolution(self.conv2))),
+            Residual(
+                (*chain_of(self.snake1), convolution(self.conv1), *chain_of(self.snake2), convolution(self.conv2))
+            ),
         )
 
 
@@ -130,7 +133,7 @@ class EncoderBlock(Layers):
         self.conv = strided_conv(inputs, outputs, stride)
 
     def chain(self) -> Chain:
-        return (*_joined(self.units), *self.snake.chain(), convolution(self.conv))
+        return (*_joined(self.units), *chain_of(self.snake), convolution(self.conv))
 
 
 class DecoderBlock(Layers):
@@ -148,7 +151,7 @@ class DecoderBlock(Layers):
         self.units = nn.Sequential(*(ResidualUnit(outputs, dilation, snake) for dilation in DILATIONS))
 
     def chain(self) -> Chain:
-        return (*self.snake.chain(), transposed(self.conv), *_joined(self.units))
+        return (*chain_of(self.snake), transposed(self.conv), *_joined(self.units))
 
 
 class FullDecoderBlock(DecoderBlock):
@@ -161,7 +164,7 @@ class FullDecoderBlock(DecoderBlock):
 
 
 def _joined(modules: Iterable[Any]) -> Chain:
-    return tuple(step for module in modules for step in module.chain())
+    return tuple(step for module in modules for step in chain_of(module))
 
 
 class Stack(kernels.Engined, Layers):
@@ -204,7 +207,7 @@ class Encoder(Stack):
 
     def trunk(self) -> Chain:
         """Everything but the last convolution."""
-        return (convolution(self.conv_in), *_joined(self.blocks), *self.snake.chain())
+        return (convolution(self.conv_in), *_joined(self.blocks), *chain_of(self.snake))
 
     def chain(self) -> Chain:
         return (*self.trunk(), convolution(self.conv_out))
@@ -245,7 +248,7 @@ class Decoder(Stack):
 
     def tail(self) -> Chain:
         """Everything but the first convolution."""
-        return (*_joined(self.blocks), *self.snake.chain(), convolution(self.conv_out))
+        return (*_joined(self.blocks), *chain_of(self.snake), convolution(self.conv_out))
 
     def chain(self) -> Chain:
         return (convolution(self.conv_in), *self.tail())

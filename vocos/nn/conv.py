@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vocos.kernels import Convolution, Transposed
+from vocos.kernels import Called, Convolution, Transposed
+from vocos.nn.hooked import is_changed
 from vocos.nn.length import ceil_div
 
 
@@ -33,15 +34,19 @@ def transposed_conv(inputs: int, outputs: int, stride: int, output_padding: int 
     return nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, ceil_div(stride, 2), output_padding)
 
 
-def convolution(conv: nn.Conv1d) -> Convolution:
+def convolution(conv: nn.Conv1d) -> Convolution | Called:
     """What a convolution computes, as a step of a chain."""
+    if is_changed(conv, nn.Conv1d):
+        return Called(conv)
     (stride,), (dilation,) = conv.stride, conv.dilation
     assert isinstance(conv.padding, tuple)  # noqa: S101  # for the type checker: none here is given as a word
     return Convolution(conv.weight, conv.bias, stride, dilation, conv.padding[0])
 
 
-def transposed(conv: nn.ConvTranspose1d) -> Transposed:
+def transposed(conv: nn.ConvTranspose1d) -> Transposed | Called:
     """What a transposed convolution of kernel 2s computes, as a step of a chain."""
+    if is_changed(conv, nn.ConvTranspose1d):
+        return Called(conv)
     return Transposed(conv.weight, conv.bias, conv.stride[0], int(conv.padding[0]), conv.output_padding[0])
 
 

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from vocos.nn.hooked import is_changed, refuse_changed
+
 
 def affordable_books(bandwidth: float, entries: int, frame_rate: float) -> int:
     """Codebooks that a bandwidth pays for: floor(1000 bandwidth / (log2(entries) ceil(frame_rate))), at least one.
@@ -40,6 +42,7 @@ class FactorizedCodebook(nn.Module):
 
     def encode(self, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Codes `[B, L]` of a residual `[B, C, L]`, and what they stand for, `[B, C, L]`, all in float32."""
+        refuse_changed(self.codebook, nn.Embedding)
         queries = F.normalize(_float_linear(self.in_proj, rearrange(residual, "b d l -> b l d")), dim=-1)
         keys = F.normalize(self.codebook.weight.float(), dim=-1)
         # On unit vectors the largest product is the smallest distance; argmax takes the lowest index on a tie.
@@ -48,12 +51,15 @@ class FactorizedCodebook(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """What codes `[B, L]` stand for: `[B, C, L]`, float32. The entry itself is used, not its unit vector."""
+        refuse_changed(self.codebook, nn.Embedding)
         entries = F.embedding(codes, self.codebook.weight.float())
         return rearrange(_float_linear(self.out_proj, entries), "b l d -> b d l")
 
 
 def _float_linear(conv: nn.Conv1d, x: Tensor) -> Tensor:
     """A pointwise convolution, channel-last, as a matrix product: on a GPU a convolution may run in TF32, 10 bits."""
+    if is_changed(conv, nn.Conv1d):
+        return conv(x.mT.to(conv.weight.dtype)).mT.float()
     assert conv.bias is not None  # noqa: S101 - for the type checker; every projection has one
     return F.linear(x, conv.weight[..., 0].float(), conv.bias.float())
 

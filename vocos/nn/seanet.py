@@ -14,8 +14,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vocos import kernels
-from vocos.kernels import Chain, Elu, Pad, Residual, steps
+from vocos.kernels import Called, Chain, Convolution, Elu, Pad, Residual, steps
 from vocos.nn.conv import convolution, transposed
+from vocos.nn.hooked import chain_of, is_changed
 
 NORM_EPSILON = 1e-5  # of the normalisation after convolutions; not the vocoder's 1e-6
 
@@ -135,7 +136,7 @@ class SEANetUnit(nn.Module):
     def chain(self) -> Chain:
         """What the module computes, its norms left out."""
         steps = _joined(self.block)
-        shortcut = None if isinstance(self.shortcut, nn.Identity) else convolution(self.shortcut.conv)
+        shortcut = None if isinstance(self.shortcut, nn.Identity) else _pointwise(self.shortcut)
         return (Residual(steps, shortcut),)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -143,7 +144,19 @@ class SEANetUnit(nn.Module):
 
 
 def _joined(layers: Any) -> Chain:
-    return tuple(s for layer in layers for s in ((Elu(),) if isinstance(layer, nn.ELU) else layer.chain()))
+    return tuple(step for layer in layers for step in (_ELU if _is_elu(layer) else chain_of(layer)))
+
+
+def _pointwise(layer: SEANetConv) -> Convolution | Called:
+    """The one step of a convolution that needs no padding."""
+    return Called(layer) if is_changed(layer, SEANetConv) else convolution(layer.conv)
+
+
+_ELU = (Elu(),)
+
+
+def _is_elu(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.ELU) and not is_changed(layer, nn.ELU)
 
 
 def _units(channels: int, style: SEANetStyle) -> list[nn.Module]:

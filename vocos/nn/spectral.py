@@ -11,7 +11,6 @@ Two paddings put the frames of a transform of size n_fft at multiples of the hop
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vocos.kernels import Constant
 from vocos.nn.length import Length
 
+CPU = torch.device("cpu")
 LOG_FLOOR = 1e-7  # of the mel magnitudes, before the logarithm: -16.118
 ENVELOPE_FLOOR = 0.1  # below, dividing by the window envelope magnifies errors too much to call the result sound
 
@@ -122,7 +123,7 @@ class MelScale:
     def filters(self, n_fft: int) -> Tensor:
         """The filters for a transform of this size: `[n_fft / 2 + 1, n_mels]`, float32, on the CPU.
 
-        Evaluated in float32 step by step, which gives the buffer of the published checkpoints to the bit.
+        Evaluated in float32 step by step, which gives the buffer of the published checkpoints to float rounding.
         """
         bottom, top = self._mel(self.f_min), self._mel(self.top_hz)
         mels = torch.linspace(bottom, top, self.n_mels + 2, dtype=torch.float32, device="cpu")
@@ -150,43 +151,32 @@ class MelScale:
         return torch.where(mels < SLANEY_KNEE, SLANEY_LINEAR_HZ * mels, above)
 
 
-class Float32Module(nn.Module):
-    """A module whose buffers are constants that follow it to a device but never leave float32.
-
-    Args:
-        constants: computes the buffers, by name, on the CPU; picklable.
-    """
-
-    def __init__(self, constants: Callable[[], dict[str, Tensor]]) -> None:
-        super().__init__()
-        self._constants = constants
-        for name, value in constants().items():
-            self.register_buffer(name, value, persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Float32Module:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, value in self._constants().items():
-            setattr(self, name, value.to(getattr(self, name).device))
-        return self
-
-
-class LogMel(Float32Module):
+class LogMel(nn.Module):
     """Natural logarithm of the mel-filtered magnitude spectrum, floored at 1e-7.
 
     Shape: `[B, N]` -> `[B, frames(N), n_mels]`.
     """
 
-    window: Tensor
-    filters: Tensor
-
     def __init__(self, mel: MelScale, framing: Framing) -> None:
-        super().__init__(partial(_log_mel_constants, mel, framing.n_fft))
+        super().__init__()
         self.framing = framing
+        self.constant_window = Constant(partial(hann_window, framing.n_fft))
+        self.constant_filters = Constant(partial(mel.filters, framing.n_fft))
+
+    @property
+    def window(self) -> Tensor:
+        """`[n_fft]`, float32, on the CPU."""
+        return self.constant_window.on(CPU)
+
+    @property
+    def filters(self) -> Tensor:
+        """`[n_fft / 2 + 1, n_mels]`, float32, on the CPU."""
+        return self.constant_filters.on(CPU)
 
     def forward(self, audio: Tensor) -> Tensor:
         with torch.autocast(audio.device.type, enabled=False):
-            magnitude = stft(audio.float(), self.window, self.framing).abs()
-            return torch.matmul(magnitude, self.filters).clamp(min=LOG_FLOOR).log()
+            magnitude = stft(audio.float(), self.constant_window.on(audio.device), self.framing).abs()
+            return torch.matmul(magnitude, self.constant_filters.on(audio.device)).clamp(min=LOG_FLOOR).log()
 
 
 def stft(audio: Tensor, window: Tensor, framing: Framing) -> Tensor:
@@ -199,20 +189,24 @@ def stft(audio: Tensor, window: Tensor, framing: Framing) -> Tensor:
     return spectrum.mT
 
 
-class InverseSTFT(Float32Module):
+class InverseSTFT(nn.Module):
     """Overlap-add of windowed frames, divided by the overlap-add of the squared window.
 
     Shape: spectrum `[B, L, n_fft/2 + 1]`, complex -> `[B, samples(L)]`; up to `tail` more when asked for.
     """
 
-    window: Tensor
-
     def __init__(self, framing: Framing) -> None:
-        super().__init__(partial(_window_constant, framing.n_fft))
+        super().__init__()
         self.framing = framing
+        self.constant_window = Constant(partial(hann_window, framing.n_fft))
         # Past the last sample of a centred transform the last frame still sounds, under a falling window.
         after = self.window[framing.n_fft // 2 :][: framing.hop_length].square() >= ENVELOPE_FLOOR
         self.tail = int(after.sum()) if framing.padding == "center" else 0
+
+    @property
+    def window(self) -> Tensor:
+        """`[n_fft]`, float32, on the CPU."""
+        return self.constant_window.on(CPU)
 
     def forward(self, spectrum: Tensor, length: int | None = None) -> Tensor:
         """Audio of a spectrum.
@@ -228,25 +222,18 @@ class InverseSTFT(Float32Module):
 
     def frames(self, spectrum: Tensor) -> Tensor:
         """Windowed frames, each by itself: `[B, L, n_fft/2 + 1]` -> `[B, L, n_fft]`."""
-        return torch.fft.irfft(spectrum, dim=-1) * self.window
+        return torch.fft.irfft(spectrum, dim=-1) * self.constant_window.on(spectrum.device)
 
     def joined(self, frames: Tensor, length: int | None = None) -> Tensor:
         """Audio of frames: `[B, L, n_fft]` -> `[B, samples]`, as `forward`."""
         hop, start = self.framing.hop_length, self.framing.pad
-        envelope = _overlap_add(self.window.square().expand(1, frames.shape[1], -1), hop)
+        window = self.constant_window.on(frames.device)
+        envelope = _overlap_add(window.square().expand(1, frames.shape[1], -1), hop)
         samples = self.framing.samples(frames.shape[1])
         if length is not None:
             samples = min(length, samples + self.tail)
         inside = slice(start, start + samples)
         return _overlap_add(frames, hop)[:, inside] / envelope[:, inside]
-
-
-def _log_mel_constants(mel: MelScale, n_fft: int) -> dict[str, Tensor]:
-    return {"window": hann_window(n_fft), "filters": mel.filters(n_fft)}
-
-
-def _window_constant(n_fft: int) -> dict[str, Tensor]:
-    return {"window": hann_window(n_fft)}
 
 
 def _overlap_add(frames: Tensor, hop: int) -> Tensor:

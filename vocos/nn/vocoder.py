@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vocos import kernels
 from vocos.config import expect
 from vocos.nn.conv import same_conv
+from vocos.nn.hooked import is_changed
 from vocos.nn.spectral import Framing, InverseSTFT
 
 NORM_EPSILON = 1e-6  # of every LayerNorm here; not PyTorch's 1e-5
@@ -34,8 +35,15 @@ class AdaLayerNorm(nn.Module):
         self.shift = nn.Embedding(conditions, channels)
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
-        scale, shift = self.scale.weight[condition], self.shift.weight[condition]
+        scale, shift = (_row(table, condition) for table in (self.scale, self.shift))
         return F.layer_norm(x, x.shape[-1:], scale, shift, NORM_EPSILON)
+
+
+def _row(table: nn.Embedding, row: int) -> Tensor:
+    if is_changed(table, nn.Embedding):
+        picked: Tensor = table(torch.tensor(row, device=table.weight.device))
+        return picked
+    return table.weight[row]
 
 
 def _norm(conditions: int, channels: int) -> nn.Module:
@@ -51,6 +59,9 @@ def channel_last(conv: nn.Conv1d, x: Tensor) -> Tensor:
 
     Shape: `[B, L, inputs]` -> `[B, L, outputs]`.
     """
+    if is_changed(conv, nn.Conv1d):
+        called: Tensor = conv(x.mT).mT
+        return called
     weight = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
     y = F.conv2d(x.mT[:, :, None], weight, conv.bias, padding=(0, int(conv.padding[0])), groups=conv.groups)
     return y[:, :, 0].mT
@@ -82,8 +93,12 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
         y = _normalised(self.norm, channel_last(self.dwconv, x), condition)
-        weights = self.pwconv1.weight, self.pwconv2.weight, self.gamma
-        y = kernels.by_rows(lambda rows: self.pwconv2(self.pwconv1(rows, "gelu")), y, weights)
+        wide, narrow = self.pwconv1, self.pwconv2
+        if is_changed(wide, Dense) or is_changed(narrow, Dense):
+            y = narrow(F.gelu(wide(y)))  # a wrapper adds to the product, before the activation
+        else:
+            weights = wide.weight, narrow.weight, self.gamma
+            y = kernels.by_rows(lambda rows: narrow(wide(rows, "gelu")), y, weights)
         return torch.addcmul(x, self.gamma, y)
 
 
@@ -126,7 +141,8 @@ class FourierHead(nn.Module):
         self.istft = InverseSTFT(framing)
 
     def forward(self, x: Tensor, length: int | None = None) -> Tensor:
-        frames = kernels.by_rows(self._frames, x, self.out.weight)
+        is_called = is_changed(self.out, Dense)
+        frames = self._frames(x) if is_called else kernels.by_rows(self._frames, x, self.out.weight)
         with torch.autocast(x.device.type, enabled=False):
             return self.istft.joined(frames, length)[:, None]
 

@@ -11,6 +11,8 @@ from torch import Tensor
 from vocos.errors import InvalidInput
 from vocos.nn.length import Length
 
+WIDE_OF = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+
 
 def audio(value: Any, channel: int, minimum: int, call: str = "encode") -> None:
     """Raise InvalidInput unless the value is float audio `[batch, samples, channel]` of a legal length."""
@@ -72,7 +74,9 @@ def codes(value: Any, n_codebooks: int, codebook_size: int, call: str) -> None:
         raise InvalidInput(f"{expected}, got {shape}{hint}")
     if shape[0] == 0 or shape[1] == 0:
         raise InvalidInput(f"{expected}, got {shape}, which is empty")
-    low, high = int(value.min()), int(value.max())
+    if value.dtype in WIDE_OF:  # PyTorch moves and casts these, and does little more with them
+        value = value.to(WIDE_OF[value.dtype])
+    low, high = int(value.min()), int(value.max())  # of uint64, what int64 has not is below 0
     if low < 0 or high >= codebook_size:
         raise InvalidInput(f"{call}: expected codes from 0 to {codebook_size - 1}, got {low} to {high}")
 

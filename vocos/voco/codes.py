@@ -80,7 +80,7 @@ def arrange_codes(codes: Any, axes: str = "books frames") -> Tensor:
             f"arrange_codes: expected axes as some order of 'batch frames books' or 'frames books', got {axes!r}"
         )
     try:
-        tensor = torch.as_tensor(codes)
+        tensor = torch.as_tensor(codes, device=codes.device if isinstance(codes, Tensor) else "cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"arrange_codes: expected integers, got a {type(codes).__name__}: {error}") from error
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype == torch.bool:

@@ -65,7 +65,8 @@ class Discrete(Described[ConfigT]):
         count = self._book_count("encode_codes", n_codebooks, bandwidth)
         latents = self.encode(audio)
         checks.finite(latents, "encode_codes: latents of the audio")
-        return self._packed(latents, count)
+        with self._at_hand():
+            return self._packed(latents, count)
 
     def decode_codes(self, codes: Tensor, length: int | None = None) -> Tensor:
         """Sound of codes, by however many codebooks are given.
@@ -91,7 +92,8 @@ class Discrete(Described[ConfigT]):
         self._check_codes(codes, "codes_to_latents")
         self.load()
         checks.device(codes, self.device, "codes_to_latents")
-        return self._unpacked(codes).to(self.dtype)
+        with self._at_hand():
+            return self._unpacked(codes).to(self.dtype)
 
     def latents_to_codes(
         self, latents: Tensor, n_codebooks: int | None = None, *, bandwidth: float | None = None
@@ -102,7 +104,8 @@ class Discrete(Described[ConfigT]):
         self.load()
         checks.device(latents, self.device, "latents_to_codes")
         checks.finite(latents, "latents_to_codes")
-        return self._packed(latents, count)
+        with self._at_hand():
+            return self._packed(latents, count)
 
     # What a codec may do in its own way
 

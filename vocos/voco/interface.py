@@ -176,15 +176,17 @@ class Voco(Discrete[ConfigT]):
     def _to_latents(self, encode: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
         self.load()
         checks.device(audio, self.device, "encode")
-        latents = encode(rearrange(audio, "b n c -> b c n"))
-        return rearrange(latents, "b d l -> b l d").to(self.dtype)
+        with self._at_hand():
+            latents = encode(rearrange(audio, "b n c -> b c n"))
+            return rearrange(latents, "b d l -> b l d").to(self.dtype)
 
     def _to_audio(self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int) -> Tensor:
         self.load()
         checks.device(latents, self.device, "decode")
-        audio = decode(rearrange(latents, "b l d -> b d l"), length)[..., :length]
-        audio = F.pad(audio, (0, length - audio.shape[-1]))
-        return rearrange(audio, "b c n -> b n c").to(self.dtype)
+        with self._at_hand():
+            audio = decode(rearrange(latents, "b l d -> b d l"), length)[..., :length]
+            audio = F.pad(audio, (0, length - audio.shape[-1]))
+            return rearrange(audio, "b c n -> b n c").to(self.dtype)
 
     # Lengths and masks
 

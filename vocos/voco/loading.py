@@ -269,7 +269,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
             with torch.device("cpu"):
                 return self._halved(self._build(self._hyperparameters)).to(device, self._dtype)
         if self._part in self.weightless:
-            return self._empty_network({}).to(device)
+            return self._empty_network({})
         config = self._read_config() if self._is_built_in else self._hyperparameters
         path = hub.find_weights(self._location, self._all_layouts, self._config_file)
         self._commit = hub.commit_of(self._location, path)
@@ -282,7 +282,7 @@ class PretrainedModule(HalvableModule, Generic[ConfigT]):
         if companion:
             fill(network, companion[1], companion[0], config, options, only=known.lacks)
         self._adopt(config)
-        return self._halved(network).to(device)  # the constants; the weights are there already
+        return self._halved(network)
 
     def _adopt(self, config: ConfigT) -> None:
         """Follow the config that came with the weights, and say so if it is not the one built in."""

@@ -101,7 +101,8 @@ class VariationalVoco(Voco[ConfigT]):
             return batches.encode(self, clips, lambda audio, rows: self.encode(audio, sample=False))
 
         def posterior(audio: Tensor, rows: list[int]) -> Tensor:
-            return torch.stack(self._posterior(rearrange(audio, "b n c -> b c n")), dim=1)
+            with self._at_hand():
+                return torch.stack(self._posterior(rearrange(audio, "b n c -> b c n")), dim=1)
 
         heads = batches.encode(self, clips, posterior)
         drawn = [gaussian.draw(mean[None], scale[None], generator) for mean, scale in heads]

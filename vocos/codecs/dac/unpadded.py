@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocos.nn.blocks import DILATIONS, Decoder, DecoderBlock, ResidualUnit
+from vocos.nn.hooked import refuse_changed
 
 END_LOSS = 6  # samples that a convolution of kernel 7 takes
 BLOCK_LOSS = sum(6 * dilation for dilation in DILATIONS)
@@ -30,6 +31,7 @@ def decode(decoder: Decoder, features: Tensor) -> Tensor:
     for block in decoder.blocks:
         assert isinstance(block, DecoderBlock)  # noqa: S101 - for the type checker
         conv = block.conv
+        refuse_changed(conv, nn.ConvTranspose1d)  # called, it would pad
         x = F.conv_transpose1d(block.snake(x), conv.weight, conv.bias, conv.stride)
         for unit in block.units:
             assert isinstance(unit, ResidualUnit)  # noqa: S101 - for the type checker
@@ -40,4 +42,5 @@ def decode(decoder: Decoder, features: Tensor) -> Tensor:
 
 
 def _conv(conv: nn.Conv1d, x: Tensor) -> Tensor:
+    refuse_changed(conv, nn.Conv1d)
     return F.conv1d(x, conv.weight, conv.bias, dilation=conv.dilation)

@@ -162,7 +162,7 @@ def _bits(message: Message | None, config: AnyConfig) -> Tensor | None:
         raise InvalidInput("dacvae: these weights have no watermark; leave message= out")
     expected = f"dacvae: expected message as {config.nbits} bits, or one row of them for each of the batch"
     try:
-        bits = torch.as_tensor(message)
+        bits = message if isinstance(message, Tensor) else torch.as_tensor(message, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInput(f"{expected}, got {message!r}") from error
     if bits.ndim not in (1, 2) or bits.shape[-1] != config.nbits or not ((bits == 0) | (bits == 1)).all():
@@ -266,7 +266,7 @@ class DacVae(VariationalVoco[AnyConfig]):
         config = self._hyperparameters
         bits = _bits(self.message if message is None else message, config)
         if bits is None and is_marked and items and isinstance(config, WatermarkedConfig):
-            bits = torch.stack([torch.randint(0, 2, (config.nbits,)) for _ in items])
+            bits = torch.stack([torch.randint(0, 2, (config.nbits,), dtype=torch.int64, device="cpu") for _ in items])
         if bits is not None and bits.ndim == 2 and len(bits) != len(items):
             raise InvalidInput(f"decode_batch: {len(bits)} messages for {len(items)} items")
 
@@ -295,7 +295,7 @@ class DacVae(VariationalVoco[AnyConfig]):
         if isinstance(config, DacVaeConfig) or not is_marked:
             return self.network.decode(latents.to(self.dtype), None)
         if bits is None:
-            bits = torch.randint(0, 2, (batch, config.nbits))
+            bits = torch.randint(0, 2, (batch, config.nbits), dtype=torch.int64, device="cpu")
         if bits.ndim == 2 and len(bits) != batch:
             raise InvalidInput(f"decode: {len(bits)} messages for {batch} rows that are decoded together")
         return self.network.decode(latents.to(self.dtype), bits.to(latents.device).expand(batch, config.nbits))

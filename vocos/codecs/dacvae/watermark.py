@@ -98,7 +98,7 @@ class Watermark(nn.Module):
         for down in reversed(self.down):
             x = down(x)
         x = self.to_latent(F.elu(self.lstm_in(x)))
-        rows = message + 2 * torch.arange(message.shape[1], device=message.device)
+        rows = message + 2 * torch.arange(message.shape[1], dtype=torch.int64, device=message.device)
         x = self.lstm_out(self.from_latent(x + self.bits(rows).sum(dim=1)[:, :, None]))
         for up in self.up:
             x = up(x)

@@ -336,7 +336,7 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
     def _unpacked(self, codes: Any) -> Tensor:
         if not isinstance(codes, ScaledCodes):
             return super()._unpacked(codes)
-        repeats = torch.tensor(self._piece_frames(codes.shape[1]), device=codes.device)
+        repeats = torch.tensor(self._piece_frames(codes.shape[1]), dtype=torch.int64, device=codes.device)
         scale = codes.scales.float().repeat_interleave(repeats, dim=1)
         return torch.cat([super()._unpacked(codes.codes), scale[..., None]], dim=2)
 

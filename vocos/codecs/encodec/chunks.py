@@ -79,9 +79,10 @@ class Chunks(NamedTuple):
         """
         frames = self.piece_frames(latents.shape[-1])
         end = max(i * self.step + self.hop * n for i, n in enumerate(frames))
-        rise = torch.arange(1, self.hop * frames[0] + 1, device=latents.device) / (self.hop * frames[0] + 1)
+        end_of_first = self.hop * frames[0] + 1
+        rise = torch.arange(1, end_of_first, dtype=torch.float32, device=latents.device) / end_of_first
         window = 0.5 - (rise - 0.5).abs()
-        total, weight = torch.empty(0), window.new_zeros(end)
+        total, weight = window, window.new_zeros(end)  # the former only until the first run
         for first, count, size in _runs(frames):
             start = sum(frames[:first])
             batch = rearrange(latents[..., start : start + count * size], "b d (g l) -> (g b) d l", g=count)

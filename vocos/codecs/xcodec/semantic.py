@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from vocos import kernels
 from vocos.config import Config, expect
 from vocos.errors import UnsupportedOperation
 
@@ -138,21 +139,28 @@ class ParameterTree(nn.Module):
             module.register_parameter(leaf, nn.Parameter(torch.empty(shape)))
 
 
-class SemanticFeatures(nn.Module):
+class SemanticFeatures(kernels.Engined):
     """The mean of all hidden states of HuBERT or WavLM, the input of the first layer among them.
+
+    The model that computes them is kept apart from the tree that has its weights: copies, pickles and whoever moves
+    weights see the tree alone.
 
     Shape: `[B, 1, N]` -> `[B, hidden_size, floor((N + 240) / 320)]`.
     """
 
+    uses_engine = False
+
     def __init__(self, config: SemanticConfig) -> None:
         super().__init__()
         self.config = config
-        self.model: nn.Module = ParameterTree(semantic_shapes(config))
+        self.model = ParameterTree(semantic_shapes(config))
+
+    def _assembled(self, weights: tuple[Tensor, ...]) -> nn.Module:
+        return assembled(self.config, self.model)
 
     def forward(self, audio: Tensor) -> Tensor:
-        if isinstance(self.model, ParameterTree):  # threads that do this at once get models of the same weights
-            self.model = assembled(self.config, self.model)
-        states = self.model(F.pad(audio[:, 0], (PADDING, PADDING)), output_hidden_states=True).hidden_states
+        model = self.caches[0].ready(self._assembled, tuple(self.model.parameters()))
+        states = model(F.pad(audio[:, 0], (PADDING, PADDING)), output_hidden_states=True).hidden_states
         return rearrange(torch.stack(states).mean(dim=0), "b l c -> b c l")
 
     def train(self, mode: bool = True) -> Self:
@@ -166,11 +174,14 @@ def assembled(config: SemanticConfig, weights: nn.Module) -> nn.Module:
     sizes = {name: value for name, value in config.as_dict().items() if name != "semantic_model"}
     fixed = {**FIXED, **FIXED_OF[config.semantic_model]}
     no_masks = {"mask_time_prob": 0.0, "mask_feature_prob": 0.0}  # nor a weight for them
+    wanted = [parameter.requires_grad for parameter in weights.parameters()]
     with torch.device("meta"):
         model: nn.Module = model_class(config_class(**sizes, **fixed, **no_masks)).requires_grad_(False).eval()
         parametrize.remove_parametrizations(model.get_submodule("encoder.pos_conv_embed.conv"), "weight")
         model.load_state_dict(weights.state_dict(keep_vars=True), assign=True)
-    return model.requires_grad_(False)
+    for parameter, is_wanted in zip(weights.parameters(), wanted, strict=True):
+        parameter.requires_grad_(is_wanted)
+    return model
 
 
 def transformers_classes(kind: str) -> tuple[Any, Any]:

@@ -137,7 +137,7 @@ def read(path: Path, data: bytes, voco: Voco[Any] | None) -> Tokens:
     if not all(map(math.isfinite, scales)) or int(codes.max()) >= model.entries:
         raise CheckpointError(f"{path}: damaged, its scales or codes are out of range; copy the file again")
     return Tokens(
-        codes=ScaledCodes(codes, torch.tensor([scales])) if model.chunk else codes,
+        codes=ScaledCodes(codes, torch.tensor([scales], dtype=torch.float32, device="cpu")) if model.chunk else codes,
         codec=name,
         sampling_rate=model.sampling_rate,
         samples=samples,

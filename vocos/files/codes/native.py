@@ -186,7 +186,9 @@ def read(path: Path, data: bytes, strict: bool) -> Tokens:
         scales += [0.0] * (header.n_blocks - len(scales))
     tensor = torch.from_numpy(np.concatenate(codes)[None])
     return Tokens(
-        codes=ScaledCodes(tensor, torch.tensor([scales])) if header.has_scales else tensor,
+        codes=ScaledCodes(tensor, torch.tensor([scales], dtype=torch.float32, device="cpu"))
+        if header.has_scales
+        else tensor,
         codec=header.codec,
         sampling_rate=header.sampling_rate,
         samples=header.samples,

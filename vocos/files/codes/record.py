@@ -45,7 +45,7 @@ class Tokens:
     @property
     def mask(self) -> Tensor:
         """Which frames were read intact: bool `[1, frames]`."""
-        mask = torch.ones(1, self.codes.shape[1], dtype=torch.bool)
+        mask = torch.ones(1, self.codes.shape[1], dtype=torch.bool, device="cpu")
         for start, stop in self.damaged:
             mask[:, start:stop] = False
         return mask
