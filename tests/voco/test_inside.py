@@ -511,7 +511,7 @@ def test_codec_is_copied_pickled_and_saved_after_use(
         assert_same(results(other), wanted)
     torch.save(voco, tmp_path / "whole.pt")
     assert_same(results(torch.load(tmp_path / "whole.pt", weights_only=False)), wanted)
-    if voco.default is not None:
+    if voco.source is not None:
         voco.save(tmp_path)
         assert json.loads((tmp_path / "config.json").read_text())
         assert_same(results(get_voco(voco.name, weights=tmp_path)), wanted)
