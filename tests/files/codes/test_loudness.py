@@ -35,6 +35,50 @@ def test_loudness_is_that_of_audiotools(
     assert loudness(torch.cat([sound, sound * 1e-3], dim=1), sampling_rate) == pytest.approx(gated, abs=2e-3)
 
 
+# Of the ramp, by the same package: clips that end within a block, which is completed with silence in any case
+@pytest.mark.parametrize(
+    ("samples", "sampling_rate", "channels", "expected"),
+    [
+        (4800, 16000, 1, -27.43788),
+        (8320, 16000, 1, -26.31580),
+        (11200, 16000, 1, -26.60128),
+        (13280, 16000, 1, -26.26367),
+        (16160, 16000, 1, -26.12762),
+        (20800, 16000, 1, -26.32156),
+        (27680, 16000, 1, -25.52720),
+        (32000, 16000, 1, -25.26755),
+        (4800, 16000, 2, -19.99971),
+        (8320, 16000, 2, -18.69771),
+        (11200, 16000, 2, -19.00185),
+        (13280, 16000, 2, -18.71739),
+        (16160, 16000, 2, -18.61378),
+        (20800, 16000, 2, -18.88201),
+        (27680, 16000, 2, -18.25942),
+        (32000, 16000, 2, -18.37206),
+        (13230, 44100, 1, -21.52451),
+        (22932, 44100, 1, -19.92049),
+        (30869, 44100, 1, -20.14758),
+        (36603, 44100, 1, -19.80926),
+        (44541, 44100, 1, -19.69935),
+        (57330, 44100, 1, -19.97743),
+        (76293, 44100, 1, -19.45117),
+        (88200, 44100, 1, -19.63276),
+        (13230, 44100, 2, -17.50897),
+        (22932, 44100, 2, -15.97160),
+        (30869, 44100, 2, -16.22841),
+        (36603, 44100, 2, -15.90693),
+        (44541, 44100, 2, -15.80130),
+        (57330, 44100, 2, -16.08539),
+        (76293, 44100, 2, -15.56020),
+        (88200, 44100, 2, -15.74184),
+    ],
+)
+def test_short_clips_are_measured_to_their_last_sample(
+    samples: int, sampling_rate: int, channels: int, expected: float
+) -> None:
+    assert loudness(ramp(samples, channels), sampling_rate) == pytest.approx(expected, abs=1e-3)  # measured: 4e-4
+
+
 def test_full_sine_has_the_loudness_of_the_standard() -> None:
     """BS.1770: a sine of 997 Hz at full scale in one channel reads -3.01."""
     sine = torch.sin(2 * math.pi * 997 * torch.arange(96000, dtype=torch.float64) / 48000)[None, :, None]

@@ -1,6 +1,8 @@
-"""Loudness of a programme in LUFS, which `.dac` files carry.
+"""Loudness of a programme in LUFS, which `.dac` files carry, by the meter of the package that writes them.
 
-Source: ITU-R BS.1770-4, with the filters as second-order sections of any sampling rate.
+Source: ITU-R BS.1770-4, with the filters as second-order sections of any sampling rate; where the standard leaves a
+choice, descript-audiotools (`audiotools/core/loudness.py`, MIT): the last block is completed with zeros, whatever is in
+it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from vocos.nn.length import ceil_div
 
 BLOCK_SECONDS, OVERLAP = 0.4, 0.75
 SILENCE = -70.0  # LUFS; the absolute gate, and the loudness of what is below it
@@ -23,11 +27,14 @@ def loudness(audio: Tensor, sampling_rate: int) -> float:
     sound = audio[0].detach().double().cpu().T
     sound = F.pad(sound, (0, max(0, sampling_rate // 2 - sound.shape[1])))
     weighted = _weighted(sound, sampling_rate)
-    block = round(BLOCK_SECONDS * sampling_rate)
-    step = max(1, round(BLOCK_SECONDS * (1 - OVERLAP) * sampling_rate))
-    whole = block + step * round((sound.shape[1] - block) / step)  # a last block of more than half counts, as in `.dac`
-    weighted = F.pad(weighted, (0, max(0, whole - sound.shape[1])))
-    power = weighted.square().unfold(1, block, step).mean(dim=2).sum(dim=0)
+    block = max(1, int(BLOCK_SECONDS * sampling_rate))
+    step = max(1, int(BLOCK_SECONDS * sampling_rate * (1 - OVERLAP)))
+    # [ 0.4 s ]
+    #    [ 0.4 s ]      a step of 0.1 s on, until a block holds the last sample; what it has beyond is silence
+    #       [ 0.4 s ]
+    n_steps = ceil_div(sound.shape[1] - block, step)
+    weighted = F.pad(weighted, (0, block + n_steps * step - sound.shape[1]))
+    power = weighted.square().unfold(1, block, step).sum(dim=2).sum(dim=0) / (BLOCK_SECONDS * sampling_rate)
     for gate in (SILENCE, None):
         level = _level(power.mean()) - RELATIVE_GATE if gate is None else gate
         power = power[_level(power) > level]
