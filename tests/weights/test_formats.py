@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vocos import CheckpointError, get_voco
 from vocos.config import MAX_SIZE
-from vocos.weights.formats import MAX_CONFIG_BYTES
+from vocos.weights.configs import MAX_CONFIG_BYTES
 
 Tensors = dict[str, Tensor]
 

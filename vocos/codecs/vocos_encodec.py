@@ -30,8 +30,9 @@ from vocos.nn.spectral import Framing, hann_window
 from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
 from vocos.voco import Facts, Voco, batches, checks
 from vocos.weights import formats, hub
+from vocos.weights.configs import component, part
 from vocos.weights.export import Target
-from vocos.weights.formats import Format, component, part
+from vocos.weights.formats import Format
 from vocos.weights.hub import Location
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 from vocos.weights.tensors import TensorFile, open_tensors

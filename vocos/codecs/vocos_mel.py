@@ -19,8 +19,9 @@ from vocos.nn.length import Length
 from vocos.nn.spectral import Framing, LogMel, MelScale, hann_window
 from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
 from vocos.voco import Facts, Voco
+from vocos.weights.configs import component, part
 from vocos.weights.export import Target
-from vocos.weights.formats import Format, component, part
+from vocos.weights.formats import Format
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
 

@@ -32,7 +32,7 @@ from vocos.pypi.feature_extractors import (
     condition,
     unfilled,
 )
-from vocos.weights import formats, hub
+from vocos.weights import configs, hub
 from vocos.weights.hub import Location
 from vocos.weights.tensors import open_tensors
 
@@ -213,7 +213,7 @@ class Vocos(nn.Module):
 
 def _config(path: Path) -> MelConfig | EncodecConfig:
     """The config of a file; its classes are only compared, by the last part of their paths."""
-    data = formats.read_config(path)
+    data = configs.read_config(path)
     try:
         found = section(data, "feature_extractor").get("class_path")
         name = found.rpartition(".")[2] if isinstance(found, str) else found

@@ -15,7 +15,8 @@ from vocos.config import Config
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
 from vocos.voco.halves import HalvableModule
 from vocos.weights import export, hub
-from vocos.weights.formats import Format, fill, is_under, read_config, recognise, save
+from vocos.weights.configs import read_config
+from vocos.weights.formats import Format, fill, is_under, recognise, save
 from vocos.weights.hub import Location
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 from vocos.weights.tensors import TensorFile, open_tensors

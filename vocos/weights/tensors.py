@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,16 @@ import torch
 from torch import Tensor
 
 from vocos.errors import CheckpointError
+from vocos.weights.configs import parse_config
+from vocos.weights.opcodes import Built, Refused
+from vocos.weights.pickles import Checkpoint, Damaged, Stored
+
+NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
+# Where programs keep the tensors: most; audiocraft; YuE; others. Some nest two of them.
+STATES = ("state_dict", "best_state", "codec_model", "model", "generator")
+MAX_DEPTH = 3
+POINTER = "pretrained"  # where audiocraft keeps the name of other weights instead of any
+REBUILT = "torch._utils _rebuild"
 
 
 class TensorFile:
@@ -37,7 +46,7 @@ class TensorFile:
             CheckpointError: if it is not one, or cannot be read.
         """
         tensor = self._read(name)
-        if not tensor.is_floating_point():
+        if tensor.dtype not in NUMBERS:
             raise CheckpointError(f"{self.path}: {name} holds {tensor.dtype}, expected floating-point numbers")
         return tensor
 
@@ -84,47 +93,77 @@ class _SafetensorsFile(TensorFile):
 
 
 class _PickleFile(TensorFile):
-    """A state dict, bare or as `state_dict` beside `metadata`; mapped into memory unless it is of the oldest kind."""
+    """A state dict, bare or under one of the names that training programs give it, beside what they say of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metadata = {}
-        content = self._content()
-        if not isinstance(content, dict):
-            raise CheckpointError(f"{path}: expected a state dict, got a {type(content).__name__}")
-        state = content.get("state_dict", content.get("best_state", content))  # the latter as of audiocraft
+        with self._translated():
+            self._file = Checkpoint(path)
+        content = self._file.content
+        if isinstance(content, dict) and isinstance(content.get(POINTER), str):
+            raise CheckpointError(
+                f"{path}: holds no weights, it points to others: give weights={content[POINTER][:200]!r} instead"
+            )
+        self.config = _attached(content, path)
+        state = _state(content)
         if not isinstance(state, dict):
             raise CheckpointError(f"{path}: expected a state dict, got a {type(state).__name__}")
-        self._tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
-        attached = content.get("metadata")
-        kwargs = attached.get("kwargs") if isinstance(attached, dict) else None
-        self.config = kwargs if isinstance(kwargs, dict) else None
+        for name, value in state.items():
+            if isinstance(value, Built) and value.name.startswith(REBUILT):
+                kind = value.name.removeprefix(REBUILT).replace("_", " ").strip()
+                raise CheckpointError(f"{path}: {name} is a {kind}, expected a plain tensor with its numbers")
+        self._tensors = {str(name): value for name, value in state.items() if isinstance(value, Stored)}
+        self.shapes = {name: tensor.shape for name, tensor in self._tensors.items()}
 
-    def _content(self) -> Any:
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
         try:
-            with self.path.open("rb") as stream:
-                is_mapped = stream.read(2) == b"PK"
-            return torch.load(self.path, map_location="cpu", weights_only=True, mmap=is_mapped)
-        except pickle.UnpicklingError as error:
+            yield
+        except Refused as error:
             raise CheckpointError(
-                f"{self.path}: refused, for reading it would run code of its own ({str(error).splitlines()[0]}); a "
-                "checkpoint may hold tensors, numbers and strings only"
+                f"{self.path}: {error}; a checkpoint may hold tensors, numbers and strings only"
             ) from error
         except MemoryError:
             raise
         except Exception as error:  # a damaged pickle can raise anything
+            reason = str(error) if isinstance(error, Damaged) else type(error).__name__
             raise CheckpointError(
-                f"{self.path}: not a complete checkpoint ({type(error).__name__}); download or copy it again"
+                f"{self.path}: not a complete checkpoint ({reason[:200]}); download or copy it again"
             ) from error
 
     def _read(self, name: str) -> Tensor:
         tensor = self._tensors[name]
-        if tensor.is_meta:
-            raise CheckpointError(f"{self.path}: {name} was saved without its numbers, on the meta device")
-        if tensor.layout != torch.strided or tensor.nbytes > tensor.untyped_storage().nbytes():
+        if not tensor.fits():
             raise CheckpointError(f"{self.path}: {name} has more elements than the file holds")
-        return tensor
+        with self._translated():
+            return self._file.read(tensor)
+
+
+def _state(content: Any) -> Any:
+    """The tensors among what a training program saved."""
+    for _ in range(MAX_DEPTH):
+        if not isinstance(content, dict):
+            break
+        inner = next((name for name in STATES if name in content and not isinstance(content[name], Stored)), None)
+        if inner is None:
+            break
+        content = content[inner]
+    return content
+
+
+def _attached(content: Any, path: Path) -> Mapping[str, Any] | None:
+    """The hyperparameters beside the tensors: of Descript, of stable-audio-tools, or of audiocraft as YAML."""
+    if not isinstance(content, dict):
+        return None
+    metadata = content.get("metadata")
+    kwargs = metadata.get("kwargs") if isinstance(metadata, dict) else None
+    for config in (kwargs, content.get("model_config"), content.get("xp.cfg")):
+        if isinstance(config, dict):
+            return config
+        if isinstance(config, str):
+            return parse_config(config, f"{path}: its config", is_yaml=True)
+    return None
 
 
 class Section(TensorFile):
