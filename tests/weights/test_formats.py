@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from vocos import CheckpointError, get_voco
 from vocos.config import MAX_SIZE
 from vocos.weights.configs import MAX_CONFIG_BYTES
+from vocos.weights.tensors import open_tensors
 
 Tensors = dict[str, Tensor]
 
@@ -90,6 +92,27 @@ class TestDamage:
     def test_integers_in_the_place_of_numbers(self, folder: Path) -> None:
         rewrite(folder / "oobleck.safetensors", lambda t: t.update({"encoder.conv1.bias": torch.zeros(16).long()}))
         self.refused(folder, "encoder.conv1.bias holds torch.int64, expected floating-point numbers")
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+    def test_number_beyond_the_range_of_the_type_wanted(self, dtype: torch.dtype, folder: Path) -> None:
+        """It would become infinite."""
+        large = torch.full((16,), 1e308 if dtype == torch.float64 else 1e38, dtype=dtype)
+        rewrite(folder / "oobleck.safetensors", lambda t: t.update({"encoder.conv1.bias": large}))
+        wanted = torch.float32 if dtype == torch.float64 else torch.float16
+        voco = get_voco("oobleck", weights=folder, dtype=wanted)
+        with pytest.raises(
+            CheckpointError, match=r"encoder.conv_in.bias has a number of 1e\+3.*, torch.float.* ends at"
+        ):
+            voco.load()
+
+    @pytest.mark.parametrize("kind", ["F4", "F8_E8M0", "C64", "F6_E2M3"])
+    def test_numbers_of_another_kind(self, kind: str, tmp_path: Path) -> None:
+        size = {"F4": 4, "F8_E8M0": 8, "C64": 8 * 8, "F6_E2M3": 6}[kind]
+        header = json.dumps({"x": {"dtype": kind, "shape": [8], "data_offsets": [0, size]}}).encode()
+        path = tmp_path / "a.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+        with pytest.raises(CheckpointError, match="x holds torch.*, expected floating-point numbers|not a complete"):
+            open_tensors(path).read("x")
 
     def test_other_mel_filters_are_not_ignored(self, folder: Path) -> None:
         rewrite(folder / "mel.safetensors", lambda t: t["feature_extractor.mel_spec.mel_scale.fb"].mul_(0.5))

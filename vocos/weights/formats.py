@@ -154,7 +154,7 @@ def fill(
             raise CheckpointError(f"{file.path}: {name} is not the constant that this codec computes")
     for name, stored in parts.items():
         module, _, leaf = name.rpartition(".")
-        tensor = _fold(*(file.read(part) for part in stored)).to(**options)
+        tensor = _converted(_fold(*(file.read(part) for part in stored)), options, f"{file.path}: {name}")
         shape = network.get_parameter(name).shape
         setattr(network.get_submodule(module), leaf, nn.Parameter(tensor.reshape(shape), requires_grad=False))
 
@@ -170,15 +170,25 @@ def _stored_as(name: str, file: TensorFile) -> tuple[str, ...]:
     return (name,)
 
 
+def _converted(tensor: Tensor, options: dict[str, Any], name: str) -> Tensor:
+    """A tensor in the type wanted, whose range it must be in."""
+    dtype = options["dtype"]
+    limit = torch.finfo(dtype).max
+    if limit < torch.finfo(tensor.dtype).max and (largest := tensor.abs().amax()) > limit and largest.isfinite():
+        raise CheckpointError(f"{name} has a number of {float(largest):.3g}, {dtype} ends at {limit:.3g}")
+    return tensor.to(**options)
+
+
 def _fold(first: Tensor, direction: Tensor | None = None) -> Tensor:
-    """A stored tensor in float32: itself, or magnitude * direction / |direction|, the norm along all axes it lacks.
+    """A stored tensor in float32, or float64 where it is: itself, or magnitude * direction / |direction|, the norm along all axes it lacks.
 
     Source: Salimans and Kingma, "Weight Normalization", arXiv 1602.07868.
     """
+    first = first if first.dtype == torch.float64 else first.float()
     if direction is None:
-        return first.float()
-    direction = direction.float()
-    return direction * (first.float() / direction_norm(direction, first.shape))
+        return first
+    direction = direction.to(first.dtype)
+    return direction * (first / direction_norm(direction, first.shape))
 
 
 def direction_norm(direction: Tensor, shape: Sequence[int] | None = None) -> Tensor:
