@@ -74,6 +74,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "stereo, one LSTM layer": SMALL | {"audio_channels": 2, "num_lstm_layers": 1, "num_filters": 8},
     "two residual layers": SMALL | {"num_residual_layers": 2, "use_causal_conv": False},
     "three strides, zeros": SMALL | {"upsampling_ratios": [5, 3, 2], "sampling_rate": 3000, "pad_mode": "constant"},
+    "their ends again": SMALL | {"pad_mode": "replicate"},
+    "their ends again, both sides": SMALL
+    | {"pad_mode": "replicate", "use_causal_conv": False, "upsampling_ratios": [5, 3]},
+    "zeros, both sides": SMALL | {"pad_mode": "constant", "use_causal_conv": False},
+    "no residual layers": SMALL | {"num_residual_layers": 0},
+    "no residual layers, with norms": SMALL | CHUNKED | {"num_residual_layers": 0},
+    "three LSTM layers": SMALL | {"num_lstm_layers": 3},
     "other kernels": SMALL | {"kernel_size": 5, "last_kernel_size": 3, "residual_kernel_size": 5, "compress": 4},
     "trimmed on both sides": SMALL | {"trim_right_ratio": 0.5},
 }
@@ -121,9 +128,8 @@ def pypi_encodec(folder: Path, **config: Any) -> tuple[Any, Voco[Any]]:
         from encodec.quantization import ResidualVectorQuantizer
 
     torch.manual_seed(0)
-    shared = {
-        k: v for k, v in config.items() if k in ("channels", "dimension", "n_filters", "ratios", "norm", "causal")
-    }
+    names = ("channels", "dimension", "n_filters", "ratios", "norm", "causal", "lstm", "n_residual_layers", "pad_mode")
+    shared = {k: v for k, v in config.items() if k in names}
     quantizer = ResidualVectorQuantizer(dimension=config["dimension"], n_q=config["n_q"], bins=config["bins"])
     halves = SEANetEncoder(**shared), SEANetDecoder(**shared)
     theirs = EncodecModel(
@@ -147,7 +153,16 @@ ORIGINAL |= {"overlap": 0.01, "target_bandwidths": [1.0, 2.0, 4.0]}
 ORIGINAL_48 = ORIGINAL | {"channels": 2, "norm": "time_group_norm", "causal": False, "normalize": True, "segment": 1.0}
 
 
-@pytest.mark.parametrize("config", [ORIGINAL, ORIGINAL_48], ids=["24 kHz", "48 kHz"])
+BARE = {"lstm": 0, "norm": "none", "pad_mode": "replicate", "n_residual_layers": 2}
+ORIGINALS = {
+    "24 kHz": ORIGINAL,
+    "48 kHz": ORIGINAL_48,
+    "without LSTM and norms": ORIGINAL | BARE,
+    "without LSTM, with norms": ORIGINAL_48 | {"lstm": 0, "n_residual_layers": 0},
+}
+
+
+@pytest.mark.parametrize("config", ORIGINALS.values(), ids=ORIGINALS)
 def test_encodec_is_that_of_pypi(config: dict[str, Any], tmp_path: Path) -> None:
     theirs, ours = pypi_encodec(tmp_path, **config)
     for samples in LENGTHS:
@@ -229,11 +244,11 @@ DAC = {
 }
 
 
-@pytest.fixture
-def dac(tmp_path: Path) -> tuple[Any, Voco[Any]]:
+@pytest.fixture(params=[{}, {"encoder_hidden_size": 5, "decoder_hidden_size": 22}], ids=["even", "uneven widths"])
+def dac(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, Voco[Any]]:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    theirs = randomise(transformers.DacModel(transformers.DacConfig(**DAC)))
+    theirs = randomise(transformers.DacModel(transformers.DacConfig(**DAC | request.param)))
     theirs.save_pretrained(tmp_path)
     return theirs, get_voco("dac_24khz", weights=tmp_path)
 

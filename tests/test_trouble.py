@@ -756,8 +756,7 @@ class TestPickle:
 
 
 ABSURD = """
-from vocos.config import LIMITS, MAX_ITEMS, MAX_SIZE
-from typing import get_type_hints
+from vocos.config import MAX_ITEMS, MAX_SIZE
 from pathlib import Path
 
 folder = Path(FOLDER)
@@ -773,11 +772,11 @@ torch.nn.modules.module.register_module_module_registration_hook(count)
 most = 0
 for name, config_type in {"mel": mel.MelConfig, "encodec": encodec.EncodecConfig, "dac": dac.DacConfig,
                           "dacvae": dacvae.DacVaeConfig, "oobleck": oobleck.OobleckConfig}.items():
-    for field, kind in get_type_hints(config_type).items():
-        limit = LIMITS.get(field, MAX_SIZE)
+    for field, kind in config_type.kinds.items():
+        limit = kind.range.high if kind.type is int else MAX_SIZE
         values = [2, limit, limit + 1, HUGE, -HUGE, [1] * 300_000, [HUGE], [[[[1]]]], {"a": {"b": HUGE}}, "x" * 300_000]
-        if kind not in (int, float, str):
-            items = limit if kind == tuple[int, ...] else 1e300
+        if kind.is_list:
+            items = limit if kind.type is int else 1e300
             values += [[items] * MAX_ITEMS, [items] * (MAX_ITEMS + 1), [6] * MAX_ITEMS, [1] * 300_000 + [HUGE]]
         for value in values:
             (folder / "config.json").write_text(json.dumps({field: value}))

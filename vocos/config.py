@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 
 from vocos.errors import CheckpointError
 
@@ -18,31 +19,89 @@ MAX_WINDOW = 1 << 15  # samples of a Fourier transform
 MAX_DEPTH = 16  # of layers between two changes of rate
 MAX_ITEMS = 32  # of a list
 MAX_TEXT = 80  # characters of a string, and of a value in a message
-LIMITS = {"n_fft": MAX_WINDOW, "n_mels": MAX_BANDS}
-LIMITS |= dict.fromkeys(("num_layers", "num_hidden_layers", "n_codebooks", "nbits"), MAX_COUNT)
-LIMITS |= dict.fromkeys(("num_residual_layers", "num_lstm_layers"), MAX_DEPTH)
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a field may have, both ends among them: `width: Annotated[int, Range(0, 16)] = 1`."""
+
+    low: float
+    high: float
+
+
+Window = Annotated[int, Range(1, MAX_WINDOW)]
+Bands = Annotated[int, Range(1, MAX_BANDS)]
+Count = Annotated[int, Range(1, MAX_COUNT)]
+Depth = Annotated[int, Range(0, MAX_DEPTH)]
+RANGES = {int: Range(1, MAX_SIZE), float: Range(-MAX_SIZE, MAX_SIZE), bool: Range(0, 1), str: Range(0, MAX_TEXT)}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a field may hold.
+
+    Attributes:
+        type: `int`, `float`, `bool` or `str`.
+        range: of a number.
+        is_list: whether it holds a tuple of these.
+        is_optional: whether it may be None.
+    """
+
+    type: type
+    range: Range
+    is_list: bool = False
+    is_optional: bool = False
+
+    @classmethod
+    def of(cls, annotation: Any) -> Self:
+        """The kind that an annotation stands for.
+
+        Raises:
+            TypeError: if it is none that can be checked.
+        """
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin in (Union, types.UnionType) and len(arguments) == 2 and type(None) in arguments:
+            inner = arguments[0] if arguments[1] is type(None) else arguments[1]
+            return dataclasses.replace(cls.of(inner), is_optional=True)
+        if origin is tuple and arguments[1:] == (...,):
+            return dataclasses.replace(cls.of(arguments[0]), is_list=True)
+        if origin is Annotated:
+            ranges = [value for value in arguments[1:] if isinstance(value, Range)]
+            found = cls.of(arguments[0])
+            return dataclasses.replace(found, range=ranges[0]) if ranges else found
+        if annotation not in RANGES:
+            raise TypeError(f"{annotation} is not checked: int, float, bool, str, a tuple of one, or None beside")
+        return cls(annotation, RANGES[annotation])
 
 
 @dataclass(frozen=True)
 class Config:
     """Base of every codec's config.
 
-    Fields are `int` (>= 1), `float`, `bool`, `str` or tuples of these; all have defaults.
+    Fields are `int` (>= 1), `float`, `bool`, `str`, tuples of these (`tuple[int, ...]`) or one of them or None; a
+    `Range` beside the type says which numbers. All have defaults.
     """
 
+    kinds: ClassVar[Mapping[str, Kind]] = {}  # by field
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.kinds = _kinds(cls)
+
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
+        for name, kind in self.kinds.items():
             object.__setattr__(self, name, _checked(name, kind, getattr(self, name)))
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
-        """The config that a checkpoint's JSON describes; absent or null values take the default, unknown are ignored.
+        """The config that a checkpoint's JSON describes; absent values take the default, as null ones do where a
+        field cannot be None; unknown ones are ignored.
 
         Raises:
             CheckpointError: if a value is of the wrong kind or out of range.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in known and value is not None})
+        given = {name: value for name, value in data.items() if name in cls.kinds}
+        return cls(**{name: value for name, value in given.items() if value is not None or cls.kinds[name].is_optional})
 
     def as_dict(self) -> dict[str, Any]:
         """The hyperparameters as plain data, which `parse` takes back."""
@@ -52,6 +111,22 @@ class Config:
         """Raise CheckpointError unless the condition holds; for relations between fields."""
         if not condition:
             raise CheckpointError(f"config not supported: {problem}")
+
+
+def _kinds(config_type: type[Config]) -> dict[str, Kind]:
+    """What each field of a config may hold.
+
+    Raises:
+        TypeError: if a field is of a kind that nothing checks.
+    """
+    found = {}
+    for name, annotation in get_type_hints(config_type, include_extras=True).items():
+        if get_origin(annotation) is not ClassVar:
+            try:
+                found[name] = Kind.of(annotation)
+            except TypeError as error:
+                raise TypeError(f"{config_type.__name__}.{name}: {error}") from None
+    return found
 
 
 def section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -80,25 +155,32 @@ def expect(data: Mapping[str, Any], name: str, value: Any, default: Any = None) 
         raise CheckpointError(f"config: {name} is {brief(found)}, only {brief(value)} is supported")
 
 
-def _checked(name: str, kind: Any, value: Any) -> Any:
+def _checked(name: str, kind: Kind, value: Any) -> Any:
     """The value as a field of this kind, lists as tuples, or CheckpointError."""
-    if kind in (tuple[int, ...], tuple[float, ...]):
+    if value is None and kind.is_optional:
+        return None
+    if kind.is_list:
         if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_ITEMS:
             raise CheckpointError(f"config: {name} must be a list of 1 to {MAX_ITEMS} numbers, got {brief(value)}")
-        return tuple(_checked(name, int if kind == tuple[int, ...] else float, item) for item in value)
-    if kind is int:
-        limit = LIMITS.get(name, MAX_SIZE)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-            raise CheckpointError(f"config: {name} must be an integer from 1 to {limit}, got {brief(value)}")
-    elif kind is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= MAX_SIZE:  # nor nan
-            raise CheckpointError(f"config: {name} must be a number up to {MAX_SIZE}, got {brief(value)}")
-        return float(value)
-    elif kind is bool and not isinstance(value, bool):
-        raise CheckpointError(f"config: {name} must be true or false, got {brief(value)}")
-    elif kind is str and not (isinstance(value, str) and len(value) <= MAX_TEXT):
-        raise CheckpointError(f"config: {name} must be a string of at most {MAX_TEXT} characters, got {brief(value)}")
-    return value
+        return tuple(_checked(name, dataclasses.replace(kind, is_list=False), item) for item in value)
+    expected = _EXPECTED[kind.type].format(low=kind.range.low, high=kind.range.high)
+    problem = CheckpointError(f"config: {name} must be {expected}, got {brief(value)}")
+    if kind.type in (bool, str):
+        if not isinstance(value, kind.type) or (isinstance(value, str) and len(value) > MAX_TEXT):
+            raise problem
+        return value
+    types = (int, float) if kind.type is float else int
+    if isinstance(value, bool) or not isinstance(value, types) or not kind.range.low <= value <= kind.range.high:
+        raise problem  # of nan too
+    return kind.type(value)
+
+
+_EXPECTED = {
+    int: "an integer from {low} to {high}",
+    float: "a number from {low} to {high}",
+    bool: "true or false",
+    str: "a string of at most {high} characters",
+}
 
 
 class _Short(reprlib.Repr):

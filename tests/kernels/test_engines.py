@@ -84,18 +84,19 @@ def shortcuts() -> Chain:
     return conv(2, 4, 7, padding=3), inner, Residual((*up(8, 2), unit(4, 9)), Repeat(2))
 
 
-def seanet(is_reflected: bool) -> Chain:
-    unit_steps = Elu(), Pad(3, 1, 1, is_reflected), conv(4, 2, 3, dilation=2), Elu(), conv(2, 4, 1)
-    down = Pad(5, 3, 4, is_reflected), conv(4, 8, 8, 4)
+def seanet(mode: str) -> Chain:
+    unit_steps = Elu(), Pad(3, 1, 1, mode), conv(4, 2, 3, dilation=2), Elu(), conv(2, 4, 1)
+    down = Pad(5, 3, 4, mode), conv(4, 8, 8, 4)
     weight = random(8, 4, 6) / 4
     up = Transposed(weight, random(4), 3, 0), Pad(-1, -2)
-    start = Pad(6, 0, 1, is_reflected), conv(2, 4, 7)
+    start = Pad(6, 0, 1, mode), conv(2, 4, 7)
     return (*start, Residual(unit_steps, conv(4, 4, 1)), Elu(), *down, Elu(), *up, Residual(unit_steps))
 
 
 CHAINS = {
-    "seanet": lambda: seanet(is_reflected=True),
-    "seanet with zeros": lambda: seanet(is_reflected=False),
+    "seanet": lambda: seanet("reflect"),
+    "seanet with zeros": lambda: seanet("constant"),
+    "seanet with its ends again": lambda: seanet("replicate"),
     "encoder": lambda: encoder(2, 4),
     "encoder with odd strides": lambda: encoder(3, 5),
     "decoder": lambda: decoder(4, 2),
@@ -112,11 +113,12 @@ def inputs(chain: Chain) -> int:
     return first.weight.shape[1] if isinstance(first, Convolution) else 2
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "constant"])
 @pytest.mark.parametrize("tile", [1, 5, 1 << 20])
 @torch.no_grad()
-def test_signals_shorter_than_their_reflection_are_padded_as_by_the_definition(tile: int) -> None:
+def test_signals_shorter_than_their_padding_are_padded_as_by_the_definition(mode: str, tile: int) -> None:
     torch.manual_seed(0)
-    chain = seanet(is_reflected=True)
+    chain = seanet(mode)
     for n in range(1, 24):
         x = random(2, 2, n)
         given = tiled.TiledChain(chain, x.dtype)(x, tile)
@@ -135,6 +137,17 @@ def test_tiles_of_every_size_give_the_whole(name: str, tile: int, batch: int) ->
         want = steps.run(chain, x)
         given = tiled.TiledChain(chain, x.dtype)(x, tile)
         torch.testing.assert_close(given, want, rtol=0, atol=1e-9)  # measured: 3e-11 of values up to 400
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "constant"])
+@torch.no_grad()
+def test_tiles_shorter_than_the_padding_give_the_whole(mode: str) -> None:
+    torch.manual_seed(0)
+    chain = Pad(60, 50, 1, mode), conv(2, 3, 3), Elu()
+    for n in (45, 55, 70, 300):
+        x = random(1, 2, n)
+        given = tiled.TiledChain(chain, x.dtype)(x, 18)
+        torch.testing.assert_close(given, steps.run(chain, x), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", CHAINS)

@@ -159,7 +159,7 @@ class TestConfig:
         [
             ("oobleck", {"channel_multiples": [1, 2]}, "2 channel_multiples for 3 downsampling_ratios"),
             ("dac", {"decoder_rates": [5, 4, 4]}, "have different products"),
-            ("dac", {"decoder_dim": 60}, "decoder_dim 60 cannot be halved 3 times"),
+            ("dac", {"decoder_dim": 7}, "decoder_dim 7 cannot be halved 3 times"),
         ],
     )
     def test_numbers_that_contradict_each_other(

@@ -17,7 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos.config import Config
+from vocos.config import Bands, Config, Window
 from vocos.nn.length import Length
 from vocos.nn.spectral import Framing, InverseSTFT, LogMel, MelScale, stft
 from vocos.voco import Facts, Voco
@@ -32,8 +32,8 @@ class GriffinLimConfig(Config):
     """Hyperparameters; the defaults give the latents of `mel`."""
 
     sample_rate: int = 24000
-    n_mels: int = 100
-    n_fft: int = 1024
+    n_mels: Bands = 100
+    n_fft: Window = 1024
     hop_length: int = 256
     n_phase_steps: int = 64
     n_magnitude_steps: int = 64

@@ -20,7 +20,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos.config import Config, brief
+from vocos.config import Config, Count, Window, brief
 from vocos.errors import CheckpointError
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import seanet_names
@@ -57,8 +57,8 @@ class EncodecConfig(Config):
     bandwidths: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0)  # kbps, one row of the AdaLayerNorm tables each
     dim: int = 384
     intermediate_dim: int = 1152
-    num_layers: int = 8
-    n_fft: int = 1280
+    num_layers: Count = 8
+    n_fft: Window = 1280
     hop_length: int = 320
     head_padding: str = "same"
     codebook_size: int = 1024

@@ -13,7 +13,7 @@ from typing import Any, Self
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos.config import Config, brief
+from vocos.config import Bands, Config, Count, Window, brief
 from vocos.errors import CheckpointError
 from vocos.nn.length import Length
 from vocos.nn.spectral import Framing, LogMel, MelScale, hann_window
@@ -30,14 +30,14 @@ class MelConfig(Config):
     """Hyperparameters; `parse` also reads them from the three parts of a public config file."""
 
     sample_rate: int = 24000
-    n_mels: int = 100
-    n_fft: int = 1024
+    n_mels: Bands = 100
+    n_fft: Window = 1024
     hop_length: int = 256
     padding: str = "center"  # of the spectrogram
     head_padding: str = "center"  # of the inverse transform
     dim: int = 512
     intermediate_dim: int = 1536
-    num_layers: int = 8
+    num_layers: Count = 8
     # Of other people's checkpoints
     f_min: float = 0.0  # Hz
     f_max: float = 0.0  # Hz, 0 for half the sampling rate

@@ -53,7 +53,9 @@ class Elu(NamedTuple):
 
 
 class Pad(NamedTuple):
-    """Zeros or reflected samples at both ends, and on the right up to a multiple of a stride; negative ones cut.
+    """Samples at both ends, and on the right up to a multiple of a stride; negative numbers of zeros cut.
+
+    The mode is one of torch's: "constant" for zeros, "reflect", or "replicate" for the first and the last sample again.
 
     Shape: `[B, C, N]` -> `[B, C, left + ceil(N / stride) stride + right]`.
     """
@@ -61,12 +63,14 @@ class Pad(NamedTuple):
     left: int
     right: int
     stride: int = 1
-    is_reflected: bool = False
+    mode: str = "constant"
 
     def apply(self, x: Tensor) -> Tensor:
         """The definition."""
         right = self.right_of(x.shape[-1])
-        return reference.reflect_pad(x, self.left, right) if self.is_reflected else F.pad(x, (self.left, right))
+        if self.mode == "reflect":
+            return reference.reflect_pad(x, self.left, right)
+        return F.pad(x, (self.left, right), self.mode)
 
     def right_of(self, n: int) -> int:
         """What is added on the right of n samples."""
@@ -78,7 +82,7 @@ class Pad(NamedTuple):
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """Inputs that these outputs read, or more: of a signal too short for its reflection, all."""
-        around = 2 * (self.left + self.right + self.stride) if self.is_reflected else 0
+        around = 0 if self.mode == "constant" else 2 * (self.left + self.right + self.stride)
         return start - self.left - around, stop - self.left + around
 
 

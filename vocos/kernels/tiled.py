@@ -157,19 +157,22 @@ class _Pad:
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
         step, right = self.step, self.step.right_of(n)
-        if step.is_reflected and n <= max(step.left, right):  # `span` has seen to it that all of it is here
+        if step.mode == "reflect" and n <= max(step.left, right):  # `span` has seen to it that all of it is here
             return _cut(step.apply(x.mT).mT, (0, step.length(n)), target)
         start, stop = target[0] - step.left, target[1] - step.left  # in the input, where the padding lies outside
         before, after = max(0, min(stop, 0) - start), max(0, stop - max(start, n))
-        inside = _cut(x, source, (max(start, 0), min(stop, n)))
-        if not step.is_reflected:
-            return F.pad(inside, (0, 0, before, after)) if before or after else inside
-        parts = [inside]
-        if before:  # of sample -i, sample i
-            parts.insert(0, _cut(x, source, (-start - before + 1, -start + 1)).flip(1))
-        if after:  # of sample n - 1 + i, sample n - 1 - i
-            parts.append(_cut(x, source, (2 * n - 1 - stop, 2 * n - 1 - stop + after)).flip(1))
-        return torch.cat(parts, 1) if before or after else inside
+        inside = _cut(x, source, (max(start, 0), max(start, 0, min(stop, n))))
+        if not (before or after):
+            return inside
+        if step.mode == "constant":
+            return F.pad(inside, (0, 0, before, after))
+        if step.mode == "replicate":
+            first, last = _cut(x, source, (0, 1)), _cut(x, source, (n - 1, n))
+            return torch.cat([first.expand(-1, before, -1), inside, last.expand(-1, after, -1)], 1)
+        # Of sample -i, sample i; of sample n - 1 + i, sample n - 1 - i.
+        lead = _cut(x, source, (-start - before + 1, -start + 1)) if before else inside[:, :0]
+        tail = _cut(x, source, (2 * n - 1 - stop, 2 * n - 1 - stop + after)) if after else inside[:, :0]
+        return torch.cat([lead.flip(1), inside, tail.flip(1)], 1)
 
 
 class _Convolution:

@@ -26,7 +26,7 @@ DILATIONS = (1, 3, 9)  # of the three residual units of a block
 class RatesConfig(Config):
     """Hyperparameters of an encoder and a decoder that mirror each other, named as in the public files of DAC.
 
-    The encoder doubles its channels at each of its rates, the decoder halves them at each of its own.
+    The encoder doubles its channels at each of its rates, the decoder halves them at each of its own, rounded down.
     """
 
     encoder_dim: int = 64
@@ -42,7 +42,7 @@ class RatesConfig(Config):
             f"encoder_rates {self.encoder_rates} and decoder_rates {self.decoder_rates} have different products",
         )
         self.require(
-            self.decoder_dim % 2 ** len(self.decoder_rates) == 0,
+            self.decoder_widths[-1] > 0,
             f"decoder_dim {self.decoder_dim} cannot be halved {len(self.decoder_rates)} times",
         )
 

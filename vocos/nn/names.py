@@ -49,22 +49,26 @@ def numbered_block(ours: str, theirs: str, inner: str, is_encoder: bool) -> dict
     return names
 
 
-def seanet_names(n_strides: int, n_units: int = 1) -> dict[str, str]:
+def seanet_names(n_strides: int, n_units: int = 1, has_lstm: bool = True) -> dict[str, str]:
     """The names of the original EnCodec for `seanet.SEANetEncoder` and `SEANetDecoder`; ours are those of transformers.
 
     Args:
         n_strides: stages of each half.
         n_units: residual units of a stage.
+        has_lstm: whether there is an LSTM, which has a number of its own.
     """
     stage = n_units + 2  # its units, an ELU and a change of rate; in the decoder the units come last
     end = 1 + n_strides * stage
-    convs, ups = [("encoder", "0"), ("encoder", f"{end + 2}"), ("decoder", "0"), ("decoder", f"{end + 2}")], []
+    last = end + 1 + has_lstm
+    convs, ups = [(half, f"{place}") for half in ("encoder", "decoder") for place in (0, last)], []
     for start in range(1, end, stage):
         convs.append(("encoder", f"{start + n_units + 1}"))
-        ups.append(("decoder", f"{start + 2}"))
-        units = [("encoder", start + j) for j in range(n_units)] + [("decoder", start + 3 + j) for j in range(n_units)]
+        up = start + 1 + has_lstm
+        ups.append(("decoder", f"{up}"))
+        units = [("encoder", start + j) for j in range(n_units)] + [("decoder", up + 1 + j) for j in range(n_units)]
         convs += [(half, f"{unit}.{part}") for half, unit in units for part in ("block.1", "block.3", "shortcut")]
-    names = {f"{half}.layers.{n}.lstm": f"{half}.model.{n}.lstm" for half, n in (("encoder", end), ("decoder", 1))}
+    lstms = (("encoder", end), ("decoder", 1)) if has_lstm else ()
+    names = {f"{half}.layers.{n}.lstm": f"{half}.model.{n}.lstm" for half, n in lstms}
     for kind, places in (("conv", convs), ("convtr", ups)):
         for half, place in places:
             ours, theirs = f"{half}.layers.{place}", f"{half}.model.{place}.{kind}"

@@ -27,14 +27,14 @@ class SEANetStyle:
 
     Attributes:
         is_causal: whether convolutions look back only, not to both sides.
-        pad_mode: "reflect", or "constant" for zeros.
+        pad_mode: as of `kernels.Pad`.
         has_norm: whether a normalisation over channels and time follows each convolution.
         has_shortcut: whether the residual units have a pointwise convolution beside them, or nothing.
         kernel, last_kernel, residual_kernel: of the first and last convolution of each half, and in the units.
         n_units: residual units of a stage; unit j has dilation `dilation_base` to the power of j.
         dilation_base: see there.
         compress: how many times narrower a unit is inside.
-        n_lstm: layers of the LSTM.
+        n_lstm: layers of the LSTM; 0 for none of it.
         trim_right: share of what a causal transposed convolution has too much that is cut on the right.
     """
 
@@ -88,7 +88,7 @@ class SEANetConv(nn.Module):
         step = convolution(self.conv)
         if self.left == self.right == 0 and self.stride == 1:
             return (step,)
-        return Pad(self.left, self.right, self.stride, self.pad_mode == "reflect"), step
+        return Pad(self.left, self.right, self.stride, self.pad_mode), step
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(steps.run(self.chain(), x))
@@ -178,6 +178,10 @@ class ResidualLSTM(nn.Module):
         return x + rearrange(self.lstm(steps)[0], "l b c -> b c l").to(x.dtype)
 
 
+def _lstm(channels: int, style: SEANetStyle) -> list[nn.Module]:
+    return [ResidualLSTM(channels, style.n_lstm)] if style.n_lstm else []
+
+
 class SEANet(kernels.Engined):
     """Layers of which those before and after the LSTM run as chains, unless they have norms over all of time."""
 
@@ -191,18 +195,19 @@ class SEANet(kernels.Engined):
     def chains(self) -> tuple[Chain, Chain]:
         """What the layers before the LSTM and those after it compute."""
         place = self._lstm_place()
-        before, after = self.layers[:place], self.layers[place + 1 :]
-        return _joined(before), _joined(after)
+        if place is None:
+            return _joined(self.layers), ()
+        return _joined(self.layers[:place]), _joined(self.layers[place + 1 :])
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.uses_engine:
             return self.layers(x)
         before, after = self.chains()
-        x = self.layers[self._lstm_place()](kernels.run(before, x, self.caches[0]))
-        return kernels.run(after, x, self.caches[1])
+        x, place = kernels.run(before, x, self.caches[0]), self._lstm_place()
+        return x if place is None else kernels.run(after, self.layers[place](x), self.caches[1])
 
-    def _lstm_place(self) -> int:
-        return next(i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualLSTM))
+    def _lstm_place(self) -> int | None:
+        return next((i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualLSTM)), None)
 
 
 class SEANetEncoder(SEANet):
@@ -234,7 +239,7 @@ class SEANetEncoder(SEANet):
             layers += [*_units(width, style), nn.ELU(), down]
             width *= 2
         last = SEANetConv(width, outputs, style.last_kernel, style=style)
-        layers += [ResidualLSTM(width, style.n_lstm), nn.ELU(), last]
+        layers += [*_lstm(width, style), nn.ELU(), last]
         self.layers = nn.Sequential(*layers)  # numbered as in the public checkpoints
 
 
@@ -255,7 +260,7 @@ class SEANetDecoder(SEANet):
         super().__init__(style)
         width = filters * 2 ** len(strides)
         first = SEANetConv(inputs, width, style.kernel, style=style)
-        layers: list[nn.Module] = [first, ResidualLSTM(width, style.n_lstm)]
+        layers: list[nn.Module] = [first, *_lstm(width, style)]
         for stride in strides:
             up = SEANetTransposed(width, width // 2, stride, style)
             layers += [nn.ELU(), up, *_units(width // 2, style)]

@@ -180,7 +180,9 @@ def _converted(tensor: Tensor, options: dict[str, Any], name: str) -> Tensor:
 
 
 def _fold(first: Tensor, direction: Tensor | None = None) -> Tensor:
-    """A stored tensor in float32, or float64 where it is: itself, or magnitude * direction / |direction|, the norm along all axes it lacks.
+    """A stored tensor in float32, or float64 if it is: itself, or magnitude * direction / |direction|.
+
+    The norm is along all axes that the magnitude lacks.
 
     Source: Salimans and Kingma, "Weight Normalization", arXiv 1602.07868.
     """

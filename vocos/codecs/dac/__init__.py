@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vocos.codecs.dac import unpadded
+from vocos.config import Count
 from vocos.errors import CheckpointError, InvalidInput
 from vocos.nn.blocks import Decoder, Encoder, RatesConfig
 from vocos.nn.conv import pad_to_multiple
@@ -43,7 +44,7 @@ class DacConfig(RatesConfig):
     """Hyperparameters, named as in the public config files."""
 
     latent_dim: int = 128
-    n_codebooks: int = 18
+    n_codebooks: Count = 18
     codebook_size: int = 1024
     codebook_dim: int = 8
 

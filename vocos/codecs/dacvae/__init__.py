@@ -51,6 +51,10 @@ class DacVaeConfig(RatesConfig):
         super().__post_init__()
         rates = (*self.encoder_rates, *self.decoder_rates)
         self.require(all(rate % 2 == 0 for rate in rates), f"the shortcuts need even rates, got {rates}")
+        self.require(
+            all(width % 2 == 0 for width in self.decoder_widths[:-1]),
+            f"decoder_dim {self.decoder_dim} leaves an odd width, which the shortcuts cannot halve",
+        )
         for name, width in (("the last encoder width", self.encoder_widths[-1]), ("decoder_dim", self.decoder_dim)):
             self.require(width % self.latent_dim == 0, f"latent_dim {self.latent_dim} does not divide {name}, {width}")
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocos.codecs.dacvae.watermark import Watermark
+from vocos.config import Count
 from vocos.nn.blocks import Decoder, Encoder, RatesConfig
 from vocos.nn.names import UNIT, numbered_names
 from vocos.voco import Facts
@@ -35,7 +36,7 @@ class WatermarkedConfig(RatesConfig):
     wm_hidden: int = 512
     wm_channels: int = 32
     wm_latent: int = 128
-    nbits: int = 16
+    nbits: Count = 16
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vocos.codecs.encodec.chunks import Chunks
-from vocos.config import MAX_SIZE, Config, expect
+from vocos.config import MAX_SIZE, Config, Count, Depth, expect
 from vocos.errors import InvalidInput
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import seanet_names
@@ -46,8 +46,8 @@ ORIGINAL_KEYS = {
     "bins": "codebook_size",
     "n_q": "n_codebooks",
 }
-NORMS = ("weight_norm", "time_group_norm")
-PADS = ("reflect", "constant")
+NORMS = ("weight_norm", "time_group_norm", "none")
+PADS = ("reflect", "constant", "replicate")
 SILENCE = 1e-8  # added to the scale of a chunk, after the root
 _BOOK = re.compile(r"\bquantizer\.(?:(?:vq\.)?layers\.(\d+)\._?codebook\.embed|books\.(\d+))$")
 
@@ -60,7 +60,7 @@ class EncodecAudioConfig(Config):
     audio_channels: int = 1
     hidden_size: int = 128
     num_filters: int = 32
-    num_residual_layers: int = 1
+    num_residual_layers: Depth = 1
     upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
     norm_type: str = "weight_norm"
     kernel_size: int = 7
@@ -70,7 +70,7 @@ class EncodecAudioConfig(Config):
     use_causal_conv: bool = True
     pad_mode: str = "reflect"
     compress: int = 2
-    num_lstm_layers: int = 2
+    num_lstm_layers: Depth = 2
     trim_right_ratio: float = 1.0
     use_conv_shortcut: bool = True
     normalize: bool = False
@@ -78,7 +78,7 @@ class EncodecAudioConfig(Config):
     overlap: float = 0.0  # share of a chunk
     target_bandwidths: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 24.0)  # kbps
     codebook_size: int = 1024
-    n_codebooks: int = 32
+    n_codebooks: Count = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,7 +145,7 @@ class EncodecAudioConfig(Config):
 def original_names(config: EncodecAudioConfig) -> dict[str, str]:
     """Paths, ours -> those of the original code."""
     books = {f"quantizer.books.{k}": f"quantizer.vq.layers.{k}._codebook.embed" for k in range(config.n_codebooks)}
-    return seanet_names(len(config.upsampling_ratios), config.num_residual_layers) | books
+    return seanet_names(len(config.upsampling_ratios), config.num_residual_layers, config.num_lstm_layers > 0) | books
 
 
 def transformers_names(config: EncodecAudioConfig) -> dict[str, str]:

@@ -25,7 +25,7 @@ from vocos.codecs.xcodec.semantic import (
     semantic_shapes,
     transformers_classes,
 )
-from vocos.config import LIMITS, expect, section
+from vocos.config import MAX_COUNT, expect, section
 from vocos.nn.blocks import Decoder, Encoder, FullDecoderBlock, RatesConfig
 from vocos.nn.conv import pad_to_multiple, same_conv
 from vocos.nn.length import Length, ceil_div
@@ -74,10 +74,9 @@ class XcodecConfig(SemanticConfig, RatesConfig):
         )
         self.require(min(*self.encoder_rates, *self.decoder_rates) > 1, "a stride of 1")
         self.require(self.codebook_size > 1, f"codebook_size {self.codebook_size} codes nothing")
-        limit = LIMITS["n_codebooks"]
         self.require(
-            min(self.target_bandwidths) > 0 and self.n_codebooks <= limit,
-            f"target_bandwidths {self.target_bandwidths}, expected 1 to {limit} codebooks",
+            min(self.target_bandwidths) > 0 and self.n_codebooks <= MAX_COUNT,
+            f"target_bandwidths {self.target_bandwidths}, expected 1 to {MAX_COUNT} codebooks",
         )
 
     @classmethod

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from vocos import kernels
-from vocos.config import Config, expect
+from vocos.config import Config, Count, expect
 from vocos.errors import UnsupportedOperation
 
 CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
@@ -51,7 +51,7 @@ class SemanticConfig(Config):
 
     semantic_model: str = "hubert"  # or wavlm
     hidden_size: int = 768
-    num_hidden_layers: int = 12
+    num_hidden_layers: Count = 12
     num_attention_heads: int = 12
     intermediate_size: int = 3072
     conv_dim: tuple[int, ...] = (512,) * len(CONV_KERNELS)
