@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ def test_codebooks_are_counted_by_the_highest_bandwidth() -> None:
     ("change", "problem"),
     [
         ({"norm_type": "layer_norm"}, "norm_type 'layer_norm', none of weight_norm, time_group_norm"),
-        ({"pad_mode": "replicate"}, "pad_mode 'replicate'"),
+        ({"pad_mode": "circular"}, "pad_mode 'circular'"),
         ({"audio_channels": 3}, "audio_channels 3"),
         ({"normalize": "yes"}, "normalize must be true or false"),
         ({"codebook_dim": 64}, "codebook_dim is 64, only 128 is supported"),
@@ -253,7 +254,7 @@ def test_codebooks_are_counted_by_the_highest_bandwidth() -> None:
         ({"chunk_length_s": 1e-9}, "chunk_length_s 1e-09"),
         ({"chunk_length_s": 1e-3}, "chunk_length_s 0.001; a chunk must be longer than a frame"),
         ({"chunk_length_s": -1.0}, "chunk_length_s -1"),
-        ({"num_lstm_layers": 1000}, "num_lstm_layers must be an integer from 1 to 16"),
+        ({"num_lstm_layers": 1000}, "num_lstm_layers must be an integer from 0 to 16"),
         ({"upsampling_ratios": [1000] * 30}, "upsampling_ratios"),
         ({"target_bandwidths": [0.0]}, "target_bandwidths"),
         ({"compress": 64}, "compress 64"),
@@ -266,12 +267,102 @@ def test_config_that_no_network_can_have_is_refused(change: dict[str, Any], prob
         get_voco("encodec_24khz", weights=tmp_path)
 
 
-def test_musicgen_state_is_read(tmp_path: Path, folder: Any) -> None:
-    """audiocraft's file holds the weights as "best_state"."""
-    voco = get_voco("encodec_24khz", weights=folder("original-encodec_24khz"))
-    state = torch.load(folder("original-encodec_24khz") / "encodec_24khz-d7cc33bc.th", weights_only=True)
-    torch.save({"best_state": state, "xp.cfg": "text"}, tmp_path / "compression_state_dict.bin")
-    (tmp_path / "config.json").write_text(json.dumps(voco.config))
-    again = get_voco("encodec_24khz", weights=tmp_path)
-    latents = torch.randn(1, 5, 16)
-    assert torch.equal(again.decode(latents), voco.decode(latents))
+AUDIOCRAFT = """
+compression_model: encodec
+sample_rate: 44100
+channels: 1
+encodec: {autoencoder: seanet, quantizer: rvq, sample_rate: "${sample_rate}", channels: "${channels}", causal: true}
+seanet:
+  dimension: DIMENSION
+  channels: ${channels}
+  causal: ${encodec.causal}
+  n_filters: FILTERS
+  n_residual_layers: 1
+  ratios: RATIOS
+  activation: ELU
+  activation_params: {alpha: 1.}
+  norm: weight_norm
+  norm_params: {}
+  kernel_size: 7
+  residual_kernel_size: 3
+  last_kernel_size: 7
+  dilation_base: 2
+  pad_mode: constant
+  true_skip: false
+  compress: 2
+  lstm: 2
+  disable_norm_outer_blocks: 0
+  decoder: {trim_right_ratio: 1.0, final_activation: null, final_activation_params: null}
+  encoder: {}
+rvq: {n_q: BOOKS, q_dropout: false, bins: BINS, decay: 0.99}
+"""
+
+
+class TestAudiocraft:
+    """Its file holds the weights as "best_state", and as "xp.cfg" the config that it was trained with."""
+
+    @pytest.fixture
+    def write(self, folder: Any, tmp_path: Path) -> Any:
+        """Writes such a file of the stand-in weights, its config changed."""
+        source = folder("original-encodec_24khz")
+        known = get_voco("encodec_24khz", weights=source).config
+        state = torch.load(source / "encodec_24khz-d7cc33bc.th", weights_only=True)
+        sizes = {"DIMENSION": "hidden_size", "FILTERS": "num_filters", "RATIOS": "upsampling_ratios"}
+        sizes |= {"BOOKS": "n_codebooks", "BINS": "codebook_size"}
+
+        def write(*changes: tuple[str, str]) -> Path:
+            text = AUDIOCRAFT
+            for word, name in sizes.items():
+                text = text.replace(word, str(known[name]))
+            for before, after in changes:
+                assert before in text
+                text = text.replace(before, after)
+            path = tmp_path / "compression_state_dict.bin"
+            torch.save({"best_state": state, "xp.cfg": text, "version": "1.0", "exported": True}, path)
+            return path
+
+        return write
+
+    @pytest.mark.parametrize("is_file", [True, False])
+    @pytest.mark.parametrize("name", ["encodec_24khz", "encodec_32khz"])
+    def test_what_the_file_says_counts_whatever_the_name(self, name: str, is_file: bool, write: Any) -> None:
+        path = write()
+        voco = get_voco(name, weights=path if is_file else path.parent).load()
+        assert voco.sampling_rate == 44100
+        assert voco.config["pad_mode"] == "constant"
+        frames = 44100 / voco.hop_length
+        assert voco.bandwidths == pytest.approx((voco.n_codebooks * math.log2(voco.codebook_size) * frames / 1000,))
+        assert voco.encode_codes(torch.rand(1, 1000, 1)).shape[2] == voco.n_codebooks
+
+    def test_padding_of_the_file_is_used(self, write: Any) -> None:
+        audio = torch.rand(1, 1000, 1) - 0.5
+        zeros = get_voco("encodec_32khz", weights=write()).encode(audio)
+        reflected = get_voco("encodec_32khz", weights=write(("constant", "reflect"))).encode(audio)
+        assert (zeros - reflected)[:, 0].abs().max() > 0.1 * zeros.abs().max()
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (("activation: ELU", "activation: Snake"), "activation is 'Snake', only 'ELU' is supported"),
+            (("quantizer: rvq", "quantizer: no_quant"), "quantizer is 'no_quant'"),
+            (("compression_model: encodec", "compression_model: dac"), "compression_model is 'dac'"),
+            (("final_activation: null", "final_activation: Tanh"), "final_activation is 'Tanh'"),
+            (("encoder: {}", "encoder: {n_filters: 7}"), "n_filters is"),
+            (("causal: true", 'causal: "${encodec.causal}"'), "refers to itself"),
+            (('sample_rate: "${sample_rate}"', "sample_rate: 32000"), "sample_rate is 44100, only 32000"),
+            (("pad_mode: constant", "pad_mode: circular"), "pad_mode 'circular', none of"),
+            (("sample_rate: 44100\n", "\n"), "audiocraft's says no sample_rate"),
+            (("lstm: 2", "lstm: [2]"), "num_lstm_layers must be an integer"),
+            (("seanet:", "seanet: ]"), "its config: not a readable config"),
+        ],
+    )
+    def test_config_of_another_network_is_refused(self, change: tuple[str, str], message: str, write: Any) -> None:
+        path = write(change)
+        with pytest.raises(CheckpointError, match=message) as caught:
+            get_voco("encodec_32khz", weights=path)
+        assert str(path) in str(caught.value)
+
+    def test_config_that_does_not_fit_the_tensors_is_refused(self, write: Any) -> None:
+        voco = get_voco("encodec_32khz", weights=write(("lstm: 2", "lstm: 1")))
+        with pytest.raises(CheckpointError, match=r"does not fit the config .* unexpected"):
+            voco.load()

@@ -17,6 +17,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from vocos.codecs.encodec import audiocraft
 from vocos.codecs.encodec.chunks import Chunks
 from vocos.config import MAX_SIZE, Config, Count, Depth, expect
 from vocos.errors import InvalidInput
@@ -97,6 +98,11 @@ class EncodecAudioConfig(Config):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
+        if audiocraft.MARKER in data:
+            # Such a codec is trained for one bandwidth, that of all codebooks.
+            config = cls.parse(audiocraft.hyperparameters(data))
+            bits = config.n_codebooks * math.ceil(math.log2(config.codebook_size))
+            return replace(config, target_bandwidths=(bits * config.sampling_rate / config.hop_length / 1000,))
         data = {ORIGINAL_KEYS.get(name, name): value for name, value in data.items()}
         if isinstance(data.get("true_skip"), bool):
             data["use_conv_shortcut"] = not data["true_skip"]
@@ -165,6 +171,13 @@ def _to_transformers(config: EncodecAudioConfig) -> dict[str, Any]:
     theirs = {name: value for name, value in config.as_dict().items() if name != "n_codebooks"}
     theirs |= {"chunk_length_s": config.chunk_length_s or None, "overlap": config.overlap or None}
     return {"architectures": ["EncodecModel"], "model_type": "encodec", "codebook_dim": config.hidden_size, **theirs}
+
+
+def _transformers_problem(config: EncodecAudioConfig) -> str | None:
+    """Why transformers has no network of such a config."""
+    if config.norm_type == "none":
+        return "they have no norms"
+    return None if config.num_lstm_layers else "they have no LSTM"
 
 
 class EncodecAudioNetwork(nn.Module):
@@ -258,6 +271,7 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
             _to_transformers,
             OLD_STYLE,
             has_weight_norm=lambda config: config.norm_type == "weight_norm",
+            problem=_transformers_problem,
         ),
     )
 
