@@ -11,6 +11,7 @@ from vocos.errors import InvalidInput, WeightsUnavailable
 from vocos.weights import intact
 from vocos.weights.download import WEIGHT_ENDINGS, cached_commits, download
 from vocos.weights.refusals import NotReached
+from vocos.weights.shards import listing, other_names, parts_of
 
 _REPOSITORY_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILE_ENDINGS = (*WEIGHT_ENDINGS, ".json", ".yaml")
@@ -114,7 +115,8 @@ def find_config(location: Location, layouts: Layouts) -> Path | None:
     path = location.path
     names = list(dict.fromkeys(config for config, _ in layouts if config))
     if path is not None and path.is_file():
-        return find(Location(str(path.parent)), f"{path.stem}.json", *names)
+        beside = [name for name in (f"{path.stem}.json", *names) if name != path.name]
+        return find(Location(str(path.parent)), *beside)
     return find(location, *names)
 
 
@@ -132,9 +134,14 @@ def find_weights(location: Location, layouts: Layouts, config: Path | None = Non
         return path
     fitting = [weights for name, weights in layouts if name and config and config.as_posix().endswith(f"/{name}")]
     names = dict.fromkeys([*fitting, *(weights for _, weights in layouts)])
-    found = find(location, *names)
+    candidates = [*names, *other_names(names)]
+    found = find(location, *candidates)
     if found is None:
-        raise WeightsUnavailable(f"weights: {location} has none of {', '.join(names)}")
+        raise WeightsUnavailable(f"weights: {location} has none of {', '.join(names)}{listing(path)}")
+    for part in parts_of(found):
+        folders = dict.fromkeys(Path(name).parent for name in candidates if found.as_posix().endswith(f"/{name}"))
+        if find(location, *((folder / part).as_posix() for folder in folders)) is None:
+            raise WeightsUnavailable(f"weights: {location} has no {part}, which {found.name} names{listing(path)}")
     return found
 
 

@@ -15,6 +15,7 @@ from vocos.errors import CheckpointError
 from vocos.weights.configs import parse_config
 from vocos.weights.opcodes import Built, Refused
 from vocos.weights.pickles import Checkpoint, Damaged, Stored
+from vocos.weights.shards import parts_of, weight_map
 
 NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
 # Where programs keep the tensors: most; audiocraft; YuE; others. Some nest two of them.
@@ -55,11 +56,13 @@ class TensorFile:
 
 
 def open_tensors(path: Path) -> TensorFile:
-    """Open a file of tensors, whatever its name.
+    """Open a file of tensors, whatever its name, or the index (`.json`) of several.
 
     Raises:
         CheckpointError: if it is damaged, or neither safetensors nor a pickle of tensors.
     """
+    if path.suffix == ".json":
+        return _Shards(path)
     with path.open("rb") as stream:
         start = stream.read(9)
     is_pickle = start[8:9] != b"{" and (start.startswith((b"PK\x03\x04", b"\x80")))
@@ -164,6 +167,33 @@ def _attached(content: Any, path: Path) -> Mapping[str, Any] | None:
         if isinstance(config, str):
             return parse_config(config, f"{path}: its config", is_yaml=True)
     return None
+
+
+class _Shards(TensorFile):
+    """The tensors of several files, of which an index says where each is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata = {}
+        places = weight_map(path)
+        files = {name: self._opened(name) for name in parts_of(path)}
+        for tensor, name in places.items():
+            if tensor not in files[name].shapes:
+                raise CheckpointError(f"{path}: {tensor} is not in {name}")
+        unlisted = sorted({tensor for file in files.values() for tensor in file.shapes} - places.keys())
+        if unlisted:
+            raise CheckpointError(f"{path}: does not list {unlisted[0]}, which a file beside it has")
+        self._files = {tensor: files[name] for tensor, name in places.items()}
+        self.shapes = {tensor: file.shapes[tensor] for tensor, file in self._files.items()}
+        self.config = next((file.config for file in files.values() if file.config), None)
+
+    def _opened(self, name: str) -> TensorFile:
+        if not (self.path.parent / name).is_file():
+            raise CheckpointError(f"{self.path}: there is no {name} beside it")
+        return open_tensors(self.path.parent / name)
+
+    def _read(self, name: str) -> Tensor:
+        return self._files[name].read(name)
 
 
 class Section(TensorFile):
