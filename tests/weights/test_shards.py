@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from loopback_hub import LoopbackHub
 from safetensors.torch import load_file, save_file
 
 from vocos import CheckpointError, WeightsUnavailable, get_voco
@@ -175,3 +179,28 @@ def test_what_diffusers_writes(options: dict[str, Any], tmp_path: Path) -> None:
 def test_names_of_other_programs_have_no_others() -> None:
     assert other_names(["mel.safetensors", "weights.pth"]) == []
     assert other_names(["vae/diffusion_pytorch_model.safetensors"])[1] == "vae/diffusion_pytorch_model.fp16.safetensors"
+
+
+@pytest.mark.parametrize("variant", ["", "fp16"])
+@pytest.mark.parametrize("subfolder", [None, "vae"])
+def test_shards_of_a_repository_are_all_fetched(
+    subfolder: str | None, variant: str, whole: Path, tmp_path: Path
+) -> None:
+    expected = get_voco("encodec_24khz", weights=whole).decode(torch.ones(1, 3, 16))
+    split(whole, "model.safetensors", variant)
+    shutil.copytree(whole, tmp_path / "root" / "org" / "mine" / (subfolder or ""), dirs_exist_ok=True)
+    program = f"""
+import torch
+from vocos import get_voco
+voco = get_voco("encodec_24khz", weights="org/mine", subfolder={subfolder!r})
+print(voco.decode(torch.ones(1, 3, 16)).sum().item())
+"""
+    with LoopbackHub(tmp_path / "root") as hub:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "VOCOS_"))}
+        environment = {**inherited, **hub.environment(tmp_path / "cache"), "PYTHONWARNINGS": "ignore"}
+        call = [sys.executable, "-c", program]
+        done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        fetched = [request.file for request in hub.matching() if request.method == "GET"]
+    assert float(done.stdout) == pytest.approx(float(expected.sum()), rel=1e-4)
+    assert len(fetched) == 4  # the config, the index and both shards
