@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 SMOKE = "--smoke" in sys.argv[1:]
@@ -200,9 +201,10 @@ def snake_rows(clock: Clock, limits: Ceilings) -> Iterator[Row]:
 
 
 def stack_rows(clock: Clock, limits: Ceilings) -> Iterator[Row]:
-    """Three residual units at the widths of the fused kernel, next to eager PyTorch and the recipe."""
+    """Three residual units, next to eager PyTorch, and without the kernel for what follows their convolutions."""
     from gpu_peers import fill, plain
 
+    from vocos.kernels import triton_unit
     from vocos.kernels.triton_chain import TritonChain
     from vocos.nn.blocks import DILATIONS, ResidualUnit, SnakeBeta
 
@@ -213,12 +215,19 @@ def stack_rows(clock: Clock, limits: Ceilings) -> Iterator[Row]:
         units.to(clock.device, dtype).requires_grad_(False)
         chain = tuple(step for unit in units for step in unit.chain())
         fast, slow = TritonChain(chain, dtype), plain(chain).to(clock.device, dtype).requires_grad_(False)
+        with mock.patch.object(triton_unit, "prepare", return_value=None):
+            parted = TritonChain(chain, dtype)
         x = torch.randn(1, channels, samples, device=clock.device).to(dtype)
         rows = x.mT.contiguous().mT
-        runs: dict[str, Run] = {"eager": lambda m=slow, x=x: m(x), "ours": lambda m=fast, x=rows: m(x)}  # type: ignore[misc]
+        runs: dict[str, Run] = {
+            "eager": lambda m=slow, x=x: m(x),  # type: ignore[misc]
+            "ours": lambda m=fast, x=rows: m(x),  # type: ignore[misc]
+            "ours, unfused": lambda m=parted, x=rows: m(x),  # type: ignore[misc]
+        }
         part = rows[:, :, :2000]
         truth = copy.deepcopy(slow).double()(part.double())
-        quality = {"eager": snr_db(slow(part), truth), "ours": snr_db(fast(part), truth)}
+        modules = {"eager": slow, "ours": fast, "ours, unfused": parted}
+        quality = {name: snr_db(module(part), truth) for name, module in modules.items()}
         work = f"three residual units, {channels} channels"
         yield from timed(clock, limits, work, dtype, runs, quality, flops=flops(chain, samples))
 
@@ -250,13 +259,14 @@ def codec_rows(
 
     is_small = clock.device == "cpu"
     encoder, plain_encoder, decoder, plain_decoder, hop, rate = gpu_peers.halves(codec, is_small)
-    ours, slow = (encoder, plain_encoder) if direction == "encode" else (decoder, plain_decoder)
+    halves = (encoder, plain_encoder) if direction == "encode" else (decoder, plain_decoder)
+    ours, slow = map(copy.deepcopy, halves)
     frames = 6 if is_small else SECONDS * rate // hop
     channels = ours.conv_in.in_channels
     x = torch.randn(1, channels, frames * (hop if direction == "encode" else 1))
     x = x.clamp(-3, 3) / 3 if direction == "encode" else x
     part = x[:, :, : CHECKED_FRAMES * (hop if direction == "encode" else 1)]
-    reference = copy.deepcopy(slow).double().to(clock.device)
+    reference = copy.deepcopy(slow).to(clock.device).double()
     truth = reference(part.double().to(clock.device))
     del reference
     for module in (ours, slow):
@@ -409,7 +419,14 @@ def main() -> int:
         print("gpu.py: no GPU that torch can use; --smoke DIR tries the program without one", file=sys.stderr)
         return 2
     clock = Clock("cpu" if SMOKE else "cuda", arguments.minutes)
-    rows = measure(clock)
+    if SMOKE:  # in full float32, with all kernels nevertheless
+        from vocos.kernels import triton_unit
+
+        torch.backends.cudnn.allow_tf32 = False
+        with mock.patch.object(triton_unit, "pays", return_value=True):
+            rows = measure(clock)
+    else:
+        rows = measure(clock)
     table = markdown(rows, about(clock.device), clock.remarks)
     print("\n" + table)
     folder = arguments.smoke or RESULTS

@@ -6,6 +6,7 @@ Both are built from the steps of ours, so that they compute the same thing with 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -145,6 +146,7 @@ class PlainDacVaeEncoder(nn.Module):
         return torch.cat([self.mean(features).mT, self.scale(features).mT], dim=1)
 
 
+@functools.cache
 def halves(codec: str, small: bool) -> tuple[Stack, nn.Module, Stack, nn.Module, int, int]:
     """Encoder and decoder of a codec, ours and plain, with random weights; samples per frame and per second."""
     if codec == "dacvae":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,22 @@ from vocos.kernels import steps
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")]
 
 
-@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-3), (torch.float16, 0.02), (torch.bfloat16, 0.1)])
-def test_both_directions_agree_with_the_cpu(small: Voco[Any], dtype: torch.dtype, error: float) -> None:
+@pytest.fixture
+def _no_tf32() -> Iterator[None]:
+    """Convolutions in float32, as the CPU has them; torch's default on a GPU is TF32."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+ERRORS = [(torch.float32, False, 1e-3), (torch.float32, True, 0.02), (torch.float16, True, 0.02)]
+
+
+@pytest.mark.usefixtures("_no_tf32")  # which restores it
+@pytest.mark.parametrize(("dtype", "has_tf32", "error"), [*ERRORS, (torch.bfloat16, True, 0.1)])
+def test_both_directions_agree_with_the_cpu(small: Voco[Any], dtype: torch.dtype, has_tf32: bool, error: float) -> None:
+    torch.backends.cudnn.allow_tf32 = has_tf32
     options: dict[str, Any] = {"sample": False} if small.name == "oobleck" else {}
     audio = torch.rand(2, 3001, small.channel) - 0.5
     latents = small.encode(audio, **options)
@@ -89,24 +105,39 @@ def test_nothing_waits_for_the_gpu(loaded: Voco[Any]) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("_no_tf32")
 def test_decode_is_one_compiled_graph(loaded: Voco[Any]) -> None:
     torch._dynamo.reset()
     latents = torch.randn(1, 9, loaded.latent_dim, device="cuda")
     decode = torch.compile(loaded.decode, fullgraph=True)
-    torch.testing.assert_close(decode(latents), loaded.decode(latents), rtol=0, atol=5e-3)
+    wanted = loaded.decode(latents)
+    torch.testing.assert_close(decode(latents), wanted, rtol=0, atol=1e-3 * float(wanted.abs().max()))
+
+
+def input_of(chain: kernels.Chain, half: str) -> torch.Tensor:
+    first = chain[0]
+    assert isinstance(first, kernels.Convolution)
+    return torch.randn(1, first.weight.shape[1], 4096 if half == "encoder" else 9, device="cuda")
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("_no_tf32")
 @pytest.mark.parametrize("half", ["encoder", "decoder"])
 def test_full_rounding_is_kept_without_tf32(loaded: Voco[Any], half: str) -> None:
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        stack = getattr(loaded.network, half)
-        chain = stack.chain()
-        x = torch.randn(1, chain[0].weight.shape[1], 4096 if half == "encoder" else 9, device="cuda")
-        given = kernels.run(chain, x, kernels.Cache())
-        wanted = steps.run(chain, x)
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+    chain = getattr(loaded.network, half).chain()
+    x = input_of(chain, half)
+    wanted = steps.run(chain, x)
+    given = kernels.run(chain, x, kernels.Cache())
     torch.testing.assert_close(given, wanted, rtol=0, atol=2e-4 * float(wanted.abs().max()))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_the_engine_is_as_near_to_the_truth_as_eager_pytorch(loaded: Voco[Any], half: str, dtype: torch.dtype) -> None:
+    stack = copy.deepcopy(getattr(loaded.network, half)).to(dtype)
+    x = input_of(stack.chain(), half).to(dtype)
+    given, eager = kernels.run(stack.chain(), x, kernels.Cache()), steps.run(stack.chain(), x)
+    wanted = steps.run(stack.double().chain(), x.double())
+    errors = [float((y.double() - wanted).square().mean() / wanted.square().mean()) for y in (given, eager)]
+    assert errors[0] < 4 * errors[1] < 0.1  # 6 dB: float32 is TF32 here, torch's default

@@ -143,7 +143,7 @@ def test_public_names_resolve_and_no_others_do() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_stay_one_room(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= (400 if {"codecs", "testing"} & set(path.parts) else 300)
+    assert lines <= (400 if {"codecs", "testing"} & set(path.parts) else 350)
 
 
 def test_public_functions_have_docstrings() -> None:

@@ -25,6 +25,7 @@ from vocos.kernels import Average, Chain, Convolution, Periodic, Repeat, Residua
 pytest.importorskip("triton")  # conftest.py chose the interpreter if there is no GPU
 
 import triton
+import triton.language as tl
 
 from vocos.kernels import triton_chain, triton_snake, triton_unit
 
@@ -64,8 +65,11 @@ def _bfloat16_products(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_unit, "_precision", lambda: "ieee")
+def _no_tf32() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
 
 
 def noise(*shape: int, dtype: torch.dtype = torch.float32, scale: float = 1.0) -> Tensor:
@@ -224,6 +228,7 @@ UNIT_SLACK = {torch.float32: 3e-6, torch.float16: 3e-3, torch.bfloat16: 2.5e-2}
         ((1, 96, 65), "channels-last", 3, True, 7),
         ((1, 192, 20), "channels-last", 1, False, 7),
         ((1, 256, 20), "channels-last", 9, True, 1),
+        ((1, 384, 20), "channels-last", 3, True, 1),  # columns of 128 channels
     ],
 )
 def test_residual_unit_is_the_twin(
@@ -263,7 +268,7 @@ def block(channels: int, dtype: torch.dtype, stride: int = 4) -> tuple[Chain, Ch
 @pytest.mark.parametrize("channels", [16, 12])  # the fused unit takes 16
 @torch.no_grad()
 def test_chains_are_their_steps(channels: int, fused: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_unit, "_precision", lambda: "tf32" if fused else "ieee")  # the interpreter has one
+    monkeypatch.setattr(triton_unit, "pays", lambda x: fused)
     down, up = block(channels, torch.float32)
     first, last = (conv(*sizes, 7, torch.float32, padding=3) for sizes in ((2, channels), (channels, 1)))
     chains: list[Chain] = [
@@ -326,6 +331,16 @@ def test_supports_is_about_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert triton_snake.supports(x, alpha) == x.is_cuda
 
 
+def test_a_kernel_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = noise(1, 16, 9)
+    for module, kernel in ((triton_snake, "_forward"), (triton_unit, "_rest")):
+        with monkeypatch.context() as patch, pytest.raises(UnsupportedOperation) as caught:
+            patch.setattr(module, kernel, None)  # which cannot be launched
+            triton_chain.residual_stack(x, [unit(16, 1, False, torch.float32)])
+        assert "[1, 16, 9] torch.float32 on" in str(caught.value)
+        assert "set VOCOS_KERNELS=reference, and please report this message" in str(caught.value)
+
+
 def test_only_what_is_a_residual_unit_is_prepared_as_one() -> None:
     step = unit(16, 3, False, torch.float32)
     first, conv1, second, conv2 = step.steps
@@ -344,22 +359,41 @@ def test_only_what_is_a_residual_unit_is_prepared_as_one() -> None:
     for inner in others:
         assert triton_unit.prepare(Residual(inner), torch.float32) is None
     assert triton_unit.prepare(step._replace(shortcut=Repeat(2)), torch.float32) is None
-    assert triton_unit.prepare(unit(272, 1, False, torch.float32, taps=1), torch.float32) is None
+    assert triton_unit.prepare(unit(24, 1, False, torch.float32, taps=1), torch.float32) is None
     assert triton_unit.prepare(first, torch.float32) is None
     assert triton_unit.prepare(step, torch.float32) is not None
 
 
-def test_tf32_follows_the_flag_of_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    before = torch.backends.cudnn.allow_tf32
+def test_tf32_follows_the_flag_of_convolutions() -> None:
     x = noise(1, 16, 9)
-    try:
-        for allowed in (False, True):
-            torch.backends.cudnn.allow_tf32 = allowed
-            assert triton_unit.pays(x) == allowed
-            assert triton_unit.pays(x.half())
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
+    for allowed in (False, True):  # the fixture restores it
+        torch.backends.cudnn.allow_tf32 = allowed
+        assert triton_unit.pays(x) == allowed
+        assert triton_unit.pays(x.half())
+
+
+def test_tf32_is_as_far_from_the_truth_as_rounding_to_it() -> None:
+    torch.backends.cudnn.allow_tf32 = True  # the fixture restores it
+    x, step = window((1, 64, 300), "channels-last", torch.float32), unit(64, 3, True, torch.float32)
+    wanted = exact(step).apply(exact(x))
+    error = (triton_chain.residual_stack(x, [step]).cpu() - wanted).square().mean() / wanted.square().mean()
+    assert error < 2e-7  # measured on an H200: 1.1e-7; ten times that with operands whose bits are dropped
+
+
+@triton.jit
+def _round(x, y):
+    i = tl.arange(0, 8)
+    tl.store(y + i, triton_unit.rounded(tl.load(x + i)))
+
+
+def test_rounding_to_tf32_is_to_the_nearest() -> None:
+    last, infinity = 2.0**-10, torch.inf
+    x = torch.tensor([1 + 0.49 * last, -1 - 0.51 * last, 1 + 1.5 * last, 0.0, infinity, -infinity, 3e38, torch.nan])
+    y = torch.empty_like(x, device=DEVICE)
+    _round[(1,)](x.to(DEVICE), y)
+    assert y[:6].tolist() == [1, -1 - last, 1 + 2 * last, 0, infinity, -infinity]
+    assert 3e38 * (1 - last) < float(y[6]) < 3e38 * (1 + last)
+    assert y[7].isnan()
 
 
 def test_each_operation_is_one_graph_under_the_compiler() -> None:
@@ -380,20 +414,20 @@ def test_each_operation_is_one_graph_under_the_compiler() -> None:
         torch._dynamo.mark_dynamic(x, 2)
         given = both(x)
         wanted = triton_snake.snake(triton_chain.residual_stack(x, units, last), alpha)
-        assert torch.equal(given, wanted)
+        torch.testing.assert_close(given, wanted, rtol=0, atol=1e-5)  # the vendor may choose another algorithm
         gradients = (torch.autograd.grad(y.square().sum(), alpha)[0] for y in (given, wanted))
-        torch.testing.assert_close(*gradients)
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
     assert counter.frame_count == 1
 
 
 def test_operations_keep_the_rules_of_custom_operations() -> None:
-    x, f, a = noise(2, 16, 9), noise(16), noise(16)
+    x, f, a = noise(2, 16, 12), noise(16), noise(16)
     torch.library.opcheck(triton_snake.periodic_op, (x.requires_grad_(), f.requires_grad_(), a.requires_grad_()))
     f, a, x = f.detach(), a.detach(), x.detach()
     prepared = triton_unit.prepare(unit(16, 1, False, torch.float32), torch.float32)
     assert prepared is not None
     weights = (*prepared[1:4], f, a, *prepared[5:])
-    for rest in ((None, None, True), (f, a, True), (f, a, False)):
+    for rest in ((None, None, 1, True, None), (f, a, 4, True, None), (f, a, 1, False, noise(2, 32, 3))):
         torch.library.opcheck(triton_unit.unit_op, (x, x, *weights, *rest))
 
 
@@ -411,7 +445,8 @@ from vocos.kernels import triton_chain, triton_snake, triton_unit
 def ptx(kernel, capability, constants, floats, **options):
     kinds = {name: "*fp32" if name in floats else "*fp16" for name in kernel.arg_names}
     kinds |= {name: "i32" for name in kernel.arg_names if name[-2:] in ("_b", "_c", "_n")}
-    kinds |= {name: "i32" for name in ("rows", "C", "N", "dilation")} | {name: "constexpr" for name in constants}
+    kinds |= {name: "i32" for name in ("rows", "C", "N", "h_rows", "next_rows")}
+    kinds |= {name: "constexpr" for name in constants}
     places = {name: (i,) for i, name in enumerate(kernel.arg_names)}
     source = ASTSource(
         kernel,
@@ -423,18 +458,18 @@ def ptx(kernel, capability, constants, floats, **options):
     assert compiled.metadata.shared <= 99 * 1024, compiled.metadata.shared
     return compiled.asm["ptx"]
 
-floats = ("frequency", "amplitude", "next_frequency", "next_amplitude", "sums")
+floats = ("frequency", "amplitude", "next_frequency", "next_amplitude", "bias", "bias1", "bias2", "sums")
 tile = {"BLOCK_C": 32, "BLOCK_N": 32}
-snake = ptx(triton_snake._forward, 90, tile | {"x_c": 1, "y_c": 1}, floats)
+snake = ptx(triton_snake._forward, 90, tile | {"x_c": 1, "y_c": 1, "HAS_BIAS": True}, floats)
 assert "ld.global.v4" in snake and "st.global.v4" in snake, "accesses of less than 16 bytes"
 assert "sin.approx" not in snake
 ptx(triton_snake._backward, 80, tile | {"grad_c": 1, "x_c": 1, "dx_c": 1, "HAS_SUMS": True}, floats)
-for capability, product in ((80, "mma.sync"), (90, "wgmma")):
-    tile = triton_unit._tile(CHANNELS, 2)._asdict()
+for capability, product, channels in ((80, "mma.sync", 64), (90, "wgmma", 128)):
+    tile = triton_unit._tile(channels, 2)._asdict()
     options = {name: tile.pop(name) for name in ("num_warps", "num_stages")}
-    constants = {"C": CHANNELS, "TAPS": 7, "HAS_SUM": True, "HAS_NEXT": True, "PRECISION": "ieee"}
-    unit = ptx(triton_unit._unit, capability, tile | constants, floats, **options)
-    assert "cp.async" in unit and product in unit, "no copies in advance, or no matrix units"
+    constants = {"C": channels, "DILATION": 3, "NEXT_DILATION": 9, "STRIDE": 4, "PRECISION": "ieee"}
+    constants |= {"HAS_SUM": True, "HAS_NEXT": True}
+    assert product in ptx(triton_unit._rest, capability, tile | constants, floats, **options), "no matrix units"
 """
 
 
@@ -443,8 +478,7 @@ for capability, product in ((80, "mma.sync"), (90, "wgmma")):
 def test_kernels_compile_for_gpus_that_are_not_here(tmp_path: Path) -> None:
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
     environment.pop("TRITON_INTERPRET", None)
-    program = COMPILE.replace("CHANNELS", "32")
     result = subprocess.run(
-        [sys.executable, "-c", program], check=False, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", COMPILE], check=False, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr

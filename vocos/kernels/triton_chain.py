@@ -2,11 +2,11 @@
 
 Memory traffic in tensors of the size of each step's input and output:
 
-    Periodic                           2, by `triton_snake`
-    Residual units in a row            4 a unit and 1 for all, the activation after them included, by `triton_unit`, up
-                                       to 256 channels; 11 a unit above, or where arithmetic is the limit
-    Convolution, Transposed            1 of the input and 1 of the output, by the vendor
-    shortcuts                          2 of the output and 1 of the input: added where the sum is
+    Periodic                           2, by `triton_snake`; none after a residual unit, which writes it activated
+    Residual units in a row            6 a unit and 1 for all, by `triton_unit`; 11 a unit in float32 without TF32
+    Convolution, Transposed            1 of the input and 1 of the output, by `triton_vendor`; their bias, for which the
+                                       vendor would read and write the output again, is added by what reads it next
+    shortcuts                          1 of the input where a residual unit is last; else 2 of the output, too
 
 Nothing waits for the GPU, and memory comes from PyTorch's allocator alone, so that a CUDA graph can capture a call once
 another has compiled the kernels.
@@ -15,10 +15,9 @@ another has compiled the kernels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
@@ -37,9 +36,32 @@ from vocos.kernels.steps import (
     Step,
     Transposed,
 )
-from vocos.kernels.triton_unit import Unit, channels_last
+from vocos.kernels.triton_unit import Unit
+from vocos.kernels.triton_vendor import VendorConvolution, VendorTransposed, apart, channels_last
 
-Runner: TypeAlias = Callable[[Tensor], Tensor]
+Coefficients: TypeAlias = tuple[Tensor, Tensor]
+
+
+class Flow(NamedTuple):
+    """What goes from step to step."""
+
+    x: Tensor  # empty if nothing reads it
+    activated: Tensor | None = None  # what the activation that follows makes of it, if that is known
+
+
+Runner: TypeAlias = Callable[[Flow], Flow]
+
+
+class Next(NamedTuple):
+    """What comes after a step.
+
+    Attributes:
+        activation: the one that is next, if it is the first to read the result.
+        is_only: whether nothing else reads it.
+    """
+
+    activation: Periodic | None = None
+    is_only: bool = False
 
 
 class TritonChain:
@@ -55,7 +77,7 @@ class TritonChain:
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[B, I, N]` -> `[B, O, length(N)]`, without gradients."""
-        return _run(self.runners, channels_last(x))
+        return _run(self.runners, Flow(channels_last(x))).x
 
 
 def residual_stack(x: Tensor, units: Sequence[Residual], last: Periodic | None = None) -> Tensor:
@@ -69,47 +91,68 @@ def residual_stack(x: Tensor, units: Sequence[Residual], last: Periodic | None =
     prepared = [unit for unit in (triton_unit.prepare(step, x.dtype) for step in units) if unit is not None]
     if not units or len(prepared) < len(units) or not all(triton_unit.supports(x, unit) for unit in prepared):
         raise InvalidInput(
-            "residual_stack: expected residual units of 16, 32, ... 256 channels, no gradients, [B, C, N] in float32, "
+            "residual_stack: expected residual units of 16, 32, 48, ... channels, no gradients, [B, C, N] in float32, "
             "float16 or bfloat16 on a GPU from Ampere on, and weights beside it in the same dtype, got "
             f"{len(units)} units and {list(x.shape)} {x.dtype} on {x.device}; use kernels.steps"
         )
-    return _run_units(x, prepared, None if last is None else triton_snake.coefficients(*last, x.dtype))
+    following = None if last is None else triton_snake.coefficients(*last, x.dtype)
+    flow = _run_units(Flow(channels_last(x)), prepared, following, last is None)
+    return flow.x if flow.activated is None else flow.activated
 
 
-def _run_units(x: Tensor, units: Sequence[Unit], last: tuple[Tensor, Tensor] | None) -> Tensor:
+def _run_units(
+    flow: Flow,
+    units: Sequence[Unit],
+    following: Coefficients | None,
+    has_sum: bool,
+    bias: Tensor | None = None,
+    shortcut: Tensor | None = None,
+) -> Flow:
+    """Units in a row.
+
+    Args:
+        flow: into them.
+        units: the first of which adds `bias`, if there is one, to its sum.
+        following: of the activation after them.
+        has_sum: whether their sum is read, too.
+        bias: that x still lacks for its first activation.
+        shortcut: what the last one adds to its sum: `steps.Repeat` of it.
+    """
     snake: Callable[..., Tensor] = triton_snake.launch
     launch: Callable[..., tuple[Tensor, Tensor]] = triton_unit.launch
     if torch.compiler.is_compiling():  # compilers see operations, whose calls take longer
         snake, launch = triton_snake.periodic_op, triton_unit.unit_op
-    x = channels_last(x)
-    activated = snake(x, *units[0].first)
+    x, activated = flow
+    if activated is None:
+        activated = snake(x, *units[0].first) if bias is None else snake(x, *units[0].first, bias)
+    activated = apart(activated, units[0].dilation)
     for i, unit in enumerate(units):
-        is_last = i + 1 == len(units)
-        following = last if is_last else units[i + 1].first
+        after = units[i + 1] if i + 1 < len(units) else None
+        coefficients = following if after is None else after.first
         x, activated = launch(
             activated,
             x,
-            unit.weight1,
-            unit.bias1,
-            unit.dilation,
+            *unit[1:4],
             *unit.second,
-            unit.weight2,
-            unit.bias2,
-            *((None, None) if following is None else following),
-            not is_last or last is None,
+            *unit[5:],
+            *((None, None) if coefficients is None else coefficients),
+            1 if after is None else after.dilation,
+            after is not None or has_sum,
+            shortcut if after is None else None,
         )
-    return x if last is None else activated
+    return Flow(x, None if following is None else activated)
 
 
-def _run(runners: Sequence[Runner], x: Tensor) -> Tensor:
+def _run(runners: Sequence[Runner], flow: Flow) -> Flow:
     for runner in runners:
-        x = runner(x)
-    return x
+        flow = runner(flow)
+    return flow
 
 
-def _runners(chain: Chain, dtype: torch.dtype) -> list[Runner]:
-    """What runs a chain: residual units in a row, with an activation after them, are one."""
+def _runners(chain: Chain, dtype: torch.dtype, following: Next | None = None) -> list[Runner]:
+    """What runs a chain that `following` comes after: residual units in a row are one."""
     found: list[Runner] = []
+    bias: Tensor | None = None  # that the steps so far have left to the next
     i = 0
     while i < len(chain):
         units: list[Unit] = []
@@ -117,79 +160,99 @@ def _runners(chain: Chain, dtype: torch.dtype) -> list[Runner]:
         while i < len(chain) and (unit := triton_unit.prepare(chain[i], dtype)) is not None:
             units.append(unit)
             i += 1
-        if not units:
-            found.append(_runner(chain[i], dtype))
-            i += 1
-            continue
-        last = chain[i] if i < len(chain) else None
-        if isinstance(last, Periodic):
-            i += 1
-        found.append(_Units(units, last if isinstance(last, Periodic) else None, chain[start:i], dtype))
+        i = max(i, start + 1)
+        after = _after(chain[i]) if i < len(chain) else following or Next()
+        step = chain[start]
+        if units:
+            found.append(_Units(units, bias, after, chain[start:i], dtype))
+            bias = None
+        elif isinstance(step, Periodic):
+            found.append(_Periodic(step, bias, dtype))
+            bias = None
+        elif isinstance(step, (Convolution, Transposed)):
+            is_left = i < len(chain) and (isinstance(chain[i], Periodic) or triton_unit.prepare(chain[i], dtype))
+            bias = step.bias.float() if is_left and step.bias is not None else None
+            kind = VendorConvolution if isinstance(step, Convolution) else VendorTransposed
+            found.append(_plain(kind(step, bias is None)))  # type: ignore[arg-type]
+        elif isinstance(step, Residual):
+            found.append(_Residual(step, after, dtype))
+        else:
+            found.append(_plain(_function(step)))
     return found
 
 
-def _runner(step: Step, dtype: torch.dtype) -> Runner:
+def _after(step: Step) -> Next:
+    """What comes after the step before this one."""
+    if isinstance(step, Periodic):
+        return Next(step, True)
+    if isinstance(step, Residual):
+        return _after(step.steps[0])._replace(is_only=False)
+    return Next()
+
+
+def _plain(function: Callable[[Tensor], Tensor]) -> Runner:
+    return lambda flow: Flow(function(flow.x))
+
+
+def _function(step: Average | Repeat | Elu | Pad | Convolution | Called) -> Callable[[Tensor], Tensor]:
     match step:
-        case Periodic():
-            return _Periodic(step, dtype)
-        case Convolution() | Transposed():
-            return _Convolution(step)
-        case Residual():
-            return _Residual(step, dtype)
         case Average():
             return _Average(step)
         case Repeat():
             return _Repeat(step)
+        case Convolution():
+            return VendorConvolution(step)
         case Elu() | Pad() | Called():  # of the last there is none: the reference runs chains that have one
             return step.apply
 
 
 class _Units:
-    """Residual units, by the fused kernel or, where it does not pay, by their steps."""
+    """Residual units, by `triton_unit` or, where that does not pay, by their steps."""
 
-    def __init__(self, units: list[Unit], last: Periodic | None, chain: Chain, dtype: torch.dtype) -> None:
-        self.units, self.last = units, None if last is None else triton_snake.coefficients(*last, dtype)
-        self.runners = [_runner(step, dtype) for step in chain]
+    def __init__(self, units: list[Unit], bias: Tensor | None, after: Next, chain: Chain, dtype: torch.dtype) -> None:
+        self.bias, self.units = bias, units
+        if bias is not None:
+            self.units = [units[0]._replace(bias2=units[0].bias2 + bias), *units[1:]]
+        self.following = None if after.activation is None else triton_snake.coefficients(*after.activation, dtype)
+        self.has_sum = not after.is_only
+        self.steps: list[Runner] = []
+        if dtype == torch.float32:
+            self.steps = [_Residual(step, Next(), dtype) for step in chain if isinstance(step, Residual)]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if triton_unit.pays(x) and triton_unit.supports(x, self.units[0]):
-            return _run_units(x, self.units, self.last)
-        return _run(self.runners, x)
+    def __call__(self, flow: Flow, shortcut: Tensor | None = None) -> Flow:
+        if triton_unit.pays(flow.x):
+            return _run_units(flow, self.units, self.following, self.has_sum, self.bias, shortcut)
+        if self.bias is not None:
+            flow = Flow(flow.x + self.bias[:, None])
+        return _run(self.steps, Flow(flow.x))
 
 
 class _Periodic:
-    def __init__(self, step: Periodic, dtype: torch.dtype) -> None:
-        self.frequency, self.amplitude = triton_snake.coefficients(*step, dtype)
+    def __init__(self, step: Periodic, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self.coefficients, self.bias = triton_snake.coefficients(*step, dtype), bias
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return triton_snake.launch(x, self.frequency, self.amplitude)
-
-
-class _Convolution:
-    """As of pictures one row high, which have a channels-last memory format."""
-
-    def __init__(self, step: Convolution | Transposed) -> None:
-        self.step = step
-        self.weight = step.weight[:, :, None].contiguous(memory_format=torch.channels_last)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        step, rows = self.step, x[:, :, None]
-        stride, padding = (1, step.stride), (0, step.padding)
-        if isinstance(step, Transposed):
-            return F.conv_transpose2d(rows, self.weight, step.bias, stride, padding, (0, step.extra))[:, :, 0]
-        return F.conv2d(rows, self.weight, step.bias, stride, padding, (1, step.dilation))[:, :, 0]
+    def __call__(self, flow: Flow) -> Flow:
+        if flow.activated is not None:
+            return Flow(flow.activated)
+        return Flow(triton_snake.launch(flow.x, *self.coefficients, self.bias))
 
 
 class _Residual:
-    def __init__(self, step: Residual, dtype: torch.dtype) -> None:
-        self.runners = _runners(step.steps, dtype)
-        self.shortcut = None if step.shortcut is None else _runner(step.shortcut, dtype)
+    """A branch and its shortcut; a repeated one is added by the residual units that end the branch."""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        y = _run(self.runners, x)
+    def __init__(self, step: Residual, after: Next, dtype: torch.dtype) -> None:
+        self.is_fused = isinstance(step.shortcut, Repeat) and triton_unit.prepare(step.steps[-1], dtype) is not None
+        self.runners = _runners(step.steps, dtype, after if self.is_fused else Next())
+        self.shortcut = None if step.shortcut is None else _function(step.shortcut)
+
+    def __call__(self, flow: Flow) -> Flow:
+        x, last = flow.x, self.runners[-1]
+        if self.is_fused and isinstance(last, _Units) and triton_unit.pays(x):
+            return last(_run(self.runners[:-1], flow), x)
+        y = _run(self.runners, flow).x
         if isinstance(self.shortcut, _Repeat):
-            return self.shortcut.add_to(y, x)
-        return y.add_(x if self.shortcut is None else self.shortcut(x))
+            return Flow(self.shortcut.add_to(y, x))
+        return Flow(y.add_(x if self.shortcut is None else self.shortcut(x)))
 
 
 class _Average:
