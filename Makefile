@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VENV_PYPI := .venv-pypi
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test portable peers lint bench table clean
+.PHONY: demo test portable peers pypi lint bench table clean
 
 demo: $(VENV)/demo
 	$(BIN)/vocos demo --output demo
@@ -22,6 +22,10 @@ portable: $(VENV)/test
 peers: $(VENV)/test
 	$(PIP) --no-deps encodec==0.1.1
 	$(BIN)/python -m pytest -n 2 -q -m peers
+
+# Against PyPI's package of this name, which runs in an environment of its own.
+pypi: $(VENV)/test $(VENV_PYPI)/bench
+	VOCOS_PYPI_PYTHON=$(CURDIR)/$(VENV_PYPI)/bin/python $(BIN)/python -m pytest -n 2 -q tests/pypi
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import pytest
 import vocos
 
 PACKAGE = Path(vocos.__file__).parent
+TRAINING = ["dataset", "discriminators", "experiment", "helpers", "loss"]  # of PyPI's vocos; importing them raises
 # Imports point from a later layer to an earlier one; modules of one layer do not import each other.
 LAYERS = [
     ["_version", "errors"],
@@ -32,9 +33,9 @@ LAYERS = [
     ["weights.shards"],
     ["weights.hub", "weights.tensors"],
     ["nn", "voco.offload", "weights.formats"],
-    ["weights.export", "voco.checks", "voco.lazy"],
-    ["weights", "voco.batches", "voco.halves"],
-    ["voco.loading"],
+    ["weights.export", "voco.checks", "voco.lazy", "pypi.checks", "pypi.training"],
+    ["weights", "voco.batches", "voco.halves", "pypi.modules", "pypi.spectral_ops"],
+    ["voco.loading", "pypi.heads", "pypi.models", "pypi.spectrograms"],
     ["voco.facts"],
     ["voco.discrete"],
     ["voco.interface"],
@@ -45,7 +46,8 @@ LAYERS = [
     ["files.codes", "selftest", "testing.codes", "pypi.pretrained", "bridges"],
     ["files", "pypi", "testing", "cli.bench", "cli.picture", "cli.lines"],
     ["cli.jobs"],
-    ["cli.sound", "cli.weights", "feature_extractors", "pretrained"],
+    ["cli.sound", "cli.weights", "feature_extractors", "heads", "models", "modules", "pretrained", "spectral_ops"],
+    TRAINING,
     ["cli"],
     ["__main__", "__init__"],
 ]
@@ -148,7 +150,11 @@ def test_files_stay_one_room(path: Path) -> None:
 
 def test_public_functions_have_docstrings() -> None:
     for path in FILES:
-        if path.name == "__main__.py" or (path.name.startswith("triton_") and not importlib.util.find_spec("triton")):
+        if (
+            path.name == "__main__.py"
+            or path.stem in TRAINING
+            or (path.name.startswith("triton_") and not importlib.util.find_spec("triton"))
+        ):
             continue
         module = importlib.import_module(
             "vocos" if path.parent == PACKAGE and path.stem == "__init__" else f"vocos.{module_of(path)}"

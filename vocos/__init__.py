@@ -73,7 +73,19 @@ _HOME = {
 }
 
 
+_PYPI = (
+    "feature_extractors",
+    "heads",
+    "models",
+    "modules",
+    "pretrained",
+    "spectral_ops",
+)  # of PyPI's face
+
+
 def __getattr__(name: str) -> object:
+    if name in _PYPI:
+        return importlib.import_module(f"vocos.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'vocos' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"vocos.{_HOME.get(name, 'errors')}"), name)

@@ -90,7 +90,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, kind in self.kinds.items():
-            object.__setattr__(self, name, _checked(name, kind, getattr(self, name)))
+            object.__setattr__(self, name, checked(name, kind, getattr(self, name)))
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
@@ -155,14 +155,14 @@ def expect(data: Mapping[str, Any], name: str, value: Any, default: Any = None) 
         raise CheckpointError(f"config: {name} is {brief(found)}, only {brief(value)} is supported")
 
 
-def _checked(name: str, kind: Kind, value: Any) -> Any:
+def checked(name: str, kind: Kind, value: Any) -> Any:
     """The value as a field of this kind, lists as tuples, or CheckpointError."""
     if value is None and kind.is_optional:
         return None
     if kind.is_list:
         if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_ITEMS:
             raise CheckpointError(f"config: {name} must be a list of 1 to {MAX_ITEMS} numbers, got {brief(value)}")
-        return tuple(_checked(name, dataclasses.replace(kind, is_list=False), item) for item in value)
+        return tuple(checked(name, dataclasses.replace(kind, is_list=False), item) for item in value)
     expected = _EXPECTED[kind.type].format(low=kind.range.low, high=kind.range.high)
     problem = CheckpointError(f"config: {name} must be {expected}, got {brief(value)}")
     if kind.type in (bool, str):

@@ -1,5 +1,5 @@
 """PyPI's `vocos.feature_extractors`: see `vocos.pypi`."""
 
-from vocos.pypi.feature_extractors import EncodecFeatures, MelSpectrogramFeatures
+from vocos.pypi.feature_extractors import EncodecFeatures, FeatureExtractor, MelSpectrogramFeatures
 
-__all__ = ["EncodecFeatures", "MelSpectrogramFeatures"]
+__all__ = ["EncodecFeatures", "FeatureExtractor", "MelSpectrogramFeatures"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import golden
 
-from vocos.nn.spectral import LOG_FLOOR, Framing, InverseSTFT, LogMel, MelScale, _overlap_add, hann_window, stft
+from vocos.nn.spectral import LOG_FLOOR, Framing, InverseSTFT, LogMel, MelScale, hann_window, overlapped, stft
 
 GENERATOR = torch.Generator()
 
@@ -122,7 +122,7 @@ def test_overlap_add_is_the_loop(size: int, hop: int) -> None:
     wanted = torch.zeros(2, 5 * hop + -(-size // hop) * hop)
     for j in range(6):
         wanted[:, j * hop : j * hop + size] += frames[:, j]
-    torch.testing.assert_close(_overlap_add(frames, hop), wanted)
+    torch.testing.assert_close(overlapped(frames, hop), wanted)
 
 
 def test_transform_has_a_gradient_in_silence() -> None:

@@ -90,7 +90,7 @@ def test_every_call_gives_what_pypis_gives(
     folder = folders.get(key) or published_size(tmp_path, folders["charactr-mel"])
     program = Path(__file__).parents[1] / "pypi_calls.py"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [str(OTHER_PYTHON), "-W", "ignore", str(program), str(folder), str(tmp_path / "out.npz")]
+    command = [str(OTHER_PYTHON), "-W", "ignore", str(program), str(tmp_path / "out.npz"), str(folder)]
     subprocess.run(command, env=environment, cwd=tmp_path, check=True)
     if "VOCOS_PYPI_STORE" in os.environ and key in KEYS:
         shutil.copy(tmp_path / "out.npz", GOLDEN / f"pypi-vocos-0.1.0-{key}.npz")
@@ -170,8 +170,12 @@ def test_state_dict_has_the_names_of_the_file_and_loads_strictly(key: str, folde
         model.load_state_dict({name: tensor for name, tensor in state.items() if name != "head.out.bias"})
     with pytest.raises(RuntimeError, match="Unexpected key"):
         model.load_state_dict({**state, "head.more": torch.zeros(1)})
-    with pytest.raises(RuntimeError, match="istft.window is not the constant"):
-        model.load_state_dict({**state, "head.istft.window": state["head.istft.window"] + 0.1})
+    constants = [name for name in state if name.endswith((".window", ".fb"))]
+    model.load_state_dict({name: tensor for name, tensor in state.items() if name not in constants})
+    model.load_state_dict({**state, "head.istft.window": state["head.istft.window"] + 0.1})
+    assert torch.equal(model.head.istft.window, state["head.istft.window"] + 0.1)  # as any buffer
+    model.load_state_dict({name: tensor.half() for name, tensor in state.items()}, assign=True)
+    assert {model.get_buffer(name).dtype for name in constants} == {torch.float32}
 
 
 def test_state_dict_that_pypis_saved_brings_its_encodec(folders: dict[str, Path]) -> None:
@@ -307,7 +311,9 @@ def changed(folder: Path, target: Path, **parts: Any) -> Path:
         ({"backbone": {"dim": 1 << 20}, "head": {"dim": 1 << 20}}, "does not fit config.yaml: .*size mismatch"),
         ({"backbone": {"intermediate_dim": [1]}}, "intermediate_dim must be an integer"),
         ({"head": {"padding": "reflect"}}, "padding 'reflect' is neither"),
-        ({"head": None}, "no 'head'"),
+        ({"head": None}, "no section 'head'"),
+        ({"head": {"dimension": 3}}, "ISTFTHead has no option 'dimension', it has dim, n_fft"),
+        ({"backbone": ["x"]}, "no section 'backbone'"),
     ],
 )
 def test_config_that_does_not_fit_is_refused(
@@ -430,11 +436,14 @@ def wrong(call: Any, *arguments: Any, **options: Any) -> str:
 def test_bad_audio_is_refused(folders: dict[str, Path]) -> None:
     for key in KEYS:
         model = Vocos.from_pretrained(folders[key], encodec_weights="absent/repository")
-        bad: list[Any] = [torch.rand(3000), torch.rand(1, 1, 3000), torch.zeros(1, 3000).short(), torch.rand(0, 3000)]
+        bad: list[Any] = [torch.zeros(1, 3000).short(), torch.rand(0, 3000), torch.tensor(1.0)]
+        if key == "charactr-encodec":
+            bad += [torch.rand(3000), torch.rand(1, 1, 3000)]
         for audio in [*bad, torch.rand(1, 0), np.zeros((1, 3000)), None]:
             assert "expected audio [batch, samples]" in wrong(model, audio, bandwidth_id=0)
     model = made(folders, "charactr-mel")
     assert "at least 129 samples, got [1, 128]; complete it" in wrong(model, torch.rand(1, 128))
+    assert "at least 97 samples, got [1, 96]" in wrong(made(folders, "charactr-mel-same"), torch.rand(1, 96))
 
 
 def test_bad_features_and_codes_are_refused(folders: dict[str, Path]) -> None:

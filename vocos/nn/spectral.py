@@ -125,9 +125,7 @@ class MelScale:
 
         Evaluated in float32 step by step, which gives the buffer of the published checkpoints to float rounding.
         """
-        bottom, top = self._mel(self.f_min), self._mel(self.top_hz)
-        mels = torch.linspace(bottom, top, self.n_mels + 2, dtype=torch.float32, device="cpu")
-        corners_hz = self._hz(mels)
+        corners_hz = self.corners_hz()
         nyquist_hz = float(self.sampling_rate // 2)
         bins_hz = torch.linspace(0.0, nyquist_hz, n_fft // 2 + 1, dtype=torch.float32, device="cpu")
         width = corners_hz[1:] - corners_hz[:-1]
@@ -136,6 +134,11 @@ class MelScale:
         falling = distance[:, 2:] / width[1:]
         triangles = torch.minimum(rising, falling).clamp(min=0.0)
         return triangles * (2.0 / (corners_hz[2:] - corners_hz[:-2])) if self.norm == "slaney" else triangles
+
+    def corners_hz(self) -> Tensor:
+        """Where the triangles begin, peak and end: `[n_mels + 2]` frequencies, float32, on the CPU."""
+        bottom, top = self._mel(self.f_min), self._mel(self.top_hz)
+        return self._hz(torch.linspace(bottom, top, self.n_mels + 2, dtype=torch.float32, device="cpu"))
 
     def _mel(self, hz: float) -> float:
         if self.scale == "htk":
@@ -185,8 +188,15 @@ def stft(audio: Tensor, window: Tensor, framing: Framing) -> Tensor:
     Shape: `[B, N]` -> `[B, frames(N), n_fft/2 + 1]`, complex.
     """
     padded = F.pad(audio[:, None], (framing.pad, framing.pad), mode="reflect")[:, 0]
-    spectrum = torch.stft(padded, framing.n_fft, framing.hop_length, window=window, center=False, return_complex=True)
-    return spectrum.mT
+    return unpadded_stft(padded, window, framing.hop_length)
+
+
+def unpadded_stft(audio: Tensor, window: Tensor, hop: int) -> Tensor:
+    """One-sided Fourier coefficients of the windowed frames that lie inside the audio.
+
+    Shape: `[B, N]` -> `[B, (N - n_fft) // hop + 1, n_fft/2 + 1]`, complex.
+    """
+    return torch.stft(audio, len(window), hop, window=window, center=False, return_complex=True).mT
 
 
 class InverseSTFT(nn.Module):
@@ -222,21 +232,29 @@ class InverseSTFT(nn.Module):
 
     def frames(self, spectrum: Tensor) -> Tensor:
         """Windowed frames, each by itself: `[B, L, n_fft/2 + 1]` -> `[B, L, n_fft]`."""
-        return torch.fft.irfft(spectrum, dim=-1) * self.constant_window.on(spectrum.device)
+        return windowed_frames(spectrum, self.constant_window.on(spectrum.device))
 
     def joined(self, frames: Tensor, length: int | None = None) -> Tensor:
         """Audio of frames: `[B, L, n_fft]` -> `[B, samples]`, as `forward`."""
-        hop, start = self.framing.hop_length, self.framing.pad
-        window = self.constant_window.on(frames.device)
-        envelope = _overlap_add(window.square().expand(1, frames.shape[1], -1), hop)
         samples = self.framing.samples(frames.shape[1])
         if length is not None:
             samples = min(length, samples + self.tail)
-        inside = slice(start, start + samples)
-        return _overlap_add(frames, hop)[:, inside] / envelope[:, inside]
+        return overlap_added(frames, self.constant_window.on(frames.device), self.framing, samples)
 
 
-def _overlap_add(frames: Tensor, hop: int) -> Tensor:
+def windowed_frames(spectrum: Tensor, window: Tensor) -> Tensor:
+    """Frames of a spectrum, each by itself: `[B, L, n_fft/2 + 1]` -> `[B, L, n_fft]`."""
+    return torch.fft.irfft(spectrum, dim=-1) * window
+
+
+def overlap_added(frames: Tensor, window: Tensor, framing: Framing, samples: int) -> Tensor:
+    """Samples of windowed frames, divided by the envelope of the squared window: `[B, L, n_fft]` -> `[B, samples]`."""
+    hop, inside = framing.hop_length, slice(framing.pad, framing.pad + samples)
+    envelope = overlapped(window.square().expand(1, frames.shape[1], -1), hop)
+    return overlapped(frames, hop)[:, inside] / envelope[:, inside]
+
+
+def overlapped(frames: Tensor, hop: int) -> Tensor:
     """Sum of frames placed every `hop` samples: `[B, L, n]` -> `[B, (L - 1) hop + ceil(n / hop) hop]`.
 
     Each frame is cut into pieces of a hop. Piece p of frame j lands on hop j + p, so the sum over p of the pieces

@@ -29,6 +29,8 @@ class AdaLayerNorm(nn.Module):
     Shape: `[B, L, C]` -> `[B, L, C]`.
     """
 
+    eps = NORM_EPSILON
+
     def __init__(self, conditions: int, channels: int) -> None:
         super().__init__()
         self.scale = nn.Embedding(conditions, channels)
@@ -36,7 +38,7 @@ class AdaLayerNorm(nn.Module):
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
         scale, shift = (_row(table, condition) for table in (self.scale, self.shift))
-        return F.layer_norm(x, x.shape[-1:], scale, shift, NORM_EPSILON)
+        return F.layer_norm(x, x.shape[-1:], scale, shift, self.eps)
 
 
 def _row(table: nn.Embedding, row: int) -> Tensor:
@@ -146,11 +148,15 @@ class FourierHead(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return self.istft.joined(frames, length)[:, None]
 
-    def _frames(self, x: Tensor) -> Tensor:
+    def spectrum(self, x: Tensor) -> Tensor:
+        """Fourier coefficients: `[B, L, channels]` -> `[B, L, n_fft/2 + 1]`, complex64."""
         coefficients = self.out(x)
         with torch.autocast(x.device.type, enabled=False):
             log_magnitude, phase = coefficients.float().chunk(2, dim=-1)
-            return self.istft.frames(torch.polar(log_magnitude.exp().clamp(max=MAGNITUDE_CAP), phase))
+            return torch.polar(log_magnitude.exp().clamp(max=MAGNITUDE_CAP), phase)
+
+    def _frames(self, x: Tensor) -> Tensor:
+        return self.istft.frames(self.spectrum(x))
 
 
 # What the transformers port calls the hyperparameters, and the values of those it has in a config without a choice.

@@ -3,74 +3,58 @@
 from __future__ import annotations
 
 import math
-import operator
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from vocos.codecs.vocos_encodec import COMPANIONS, Encodec, EncodecConfig
-from vocos.errors import CheckpointError, InvalidInput
+from vocos.config import Bands, Window, brief
+from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.nn.quantize import euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
-from vocos.nn.spectral import Framing, LogMel, MelScale
+from vocos.nn.spectral import Framing, MelScale
+from vocos.pypi.checks import check_floats, check_tensor, condition, unfilled
+from vocos.pypi.modules import safe_log
+from vocos.pypi.spectrograms import MelSpectrogram
 from vocos.weights import formats
 from vocos.weights.formats import Format
 from vocos.weights.tensors import Section, TensorFile
 
 
-class PublicConstants(nn.Module):
-    """A module that computes its constants: a state dict has them under their public names, but cannot change them."""
+class FeatureExtractor(nn.Module):
+    """What all feature extractors are, for those of one's own: audio `[B, N]` -> features `[B, C, L]`."""
 
-    def _constants(self) -> dict[str, Tensor]:
-        """The constants by their public names."""
-        raise NotImplementedError
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination.update({prefix + name: value for name, value in self._constants().items()})
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        for name, value in self._constants().items():
-            given = state_dict.pop(prefix + name, value)
-            if given.shape != value.shape or not torch.allclose(given.to(value), value, atol=1e-5):
-                error_msgs.append(f"{prefix}{name} is not the constant that this module computes")
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-        )
+    def forward(self, audio: Tensor, **kwargs: Any) -> Tensor:
+        """Features."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
 
 
-class MelSpectrogramFeatures(PublicConstants):
+class MelSpectrogramFeatures(FeatureExtractor):
     """Natural logarithm of the mel-filtered magnitude spectrum.
 
     Args:
         sample_rate, n_fft, hop_length, n_mels: of the spectrogram.
         padding: "center" or "same"; see `vocos.nn.spectral`.
-        f_min, f_max, mel_scale, norm: of the filters; see `MelScale`.
+        f_min, f_max, mel_scale, norm: of the filters; see `vocos.nn.spectral.MelScale`.
 
-    Shape: audio `[B, N]` -> `[B, n_mels, L]`, L = N // hop_length + 1 for "center", N // hop_length for "same".
+    Attributes:
+        mel_spec: makes the mel spectrogram; another may be put in its place.
+
+    Shape: audio `[..., N]` -> `[..., n_mels, L]`, L = N // hop_length + 1 for "center", N // hop_length for "same".
     """
 
     def __init__(
         self,
         sample_rate: int = 24000,
-        n_fft: int = 1024,
+        n_fft: Window = 1024,
         hop_length: int = 256,
-        n_mels: int = 100,
+        n_mels: Bands = 100,
         padding: str = "center",
         *,
         f_min: float = 0.0,
@@ -83,15 +67,23 @@ class MelSpectrogramFeatures(PublicConstants):
         framing = Framing(n_fft, hop_length, padding)
         if problem := mel.problem() or framing.problem():
             raise InvalidInput(f"MelSpectrogramFeatures: {problem}")
-        self.log_mel = LogMel(mel, framing)
+        self.padding = padding
+        self.mel_spec: nn.Module = MelSpectrogram(mel, n_fft, hop_length, center=padding == "center")
 
-    def forward(self, audio: Tensor, bandwidth_id: object = None) -> Tensor:
-        """Features of audio, in its dtype. The bandwidth is for the other extractor, and not looked at."""
-        _check_audio(audio, self.log_mel.framing.minimum_samples)
-        return rearrange(self.log_mel(audio), "b l d -> b d l").to(audio.dtype)
+    def forward(self, audio: Tensor, **kwargs: Any) -> Tensor:
+        """Features of audio, in its dtype. A bandwidth is for the other extractor, and not looked at."""
+        check_floats(audio, "expected audio [batch, samples]")
+        return safe_log(self.mel_spec(audio if self.padding == "center" else self._padded(audio))).to(audio.dtype)
 
-    def _constants(self) -> dict[str, Tensor]:
-        return {"mel_spec.spectrogram.window": self.log_mel.window, "mel_spec.mel_scale.fb": self.log_mel.filters}
+    def _padded(self, audio: Tensor) -> Tensor:
+        """Audio reflected at its ends, so that each hop has a frame around it."""
+        hop, window = int(self.mel_spec.hop_length), int(self.mel_spec.win_length)  # type: ignore[arg-type]
+        pad = (window - hop) // 2
+        least, expected = max(pad + 1, hop), "expected audio [batch, samples]"
+        if not audio.ndim or not audio.numel() or audio.shape[-1] < least:
+            raise InvalidInput(f"{expected} with at least {least} samples, got {list(audio.shape)}")
+        flat = F.pad(audio.reshape(-1, 1, audio.shape[-1]), (pad, pad), mode="reflect")
+        return flat.reshape(*audio.shape[:-1], -1)
 
 
 class EncodecEncoder(nn.Module):
@@ -111,30 +103,44 @@ class EncodecEncoder(nn.Module):
         self.bandwidth = bandwidth
 
 
-class EncodecFeatures(nn.Module):
+class EncodecFeatures(FeatureExtractor):
     """Sums of the codebook entries that EnCodec 24 kHz picks for the sound.
 
     The weights of EnCodec come when they are first needed: by the calls here, or by `encodec`. Codes that come from
     elsewhere do without, and so does the state dict of such a module, which then has the names of the public files.
 
     Args:
-        config: of the vocoder.
-        encodec_weights: where EnCodec is, a folder, file or Hub repository; None for facebook/encodec_24khz.
-
-    Attributes:
+        encodec_model: "encodec_24khz", for which there is a vocoder.
         bandwidths: in kbps; a `bandwidth_id` picks one.
+        train_codebooks: whether the entries ask for gradients.
+        encodec_weights: where EnCodec is, a folder, file or Hub repository; None for facebook/encodec_24khz.
+        input_channels, hop_length: of an EnCodec of another size.
 
     Shape: audio `[B, N]` -> `[B, C, L]`, L = ceil(N / hop_length).
     """
 
-    def __init__(self, config: EncodecConfig, encodec_weights: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        encodec_model: str = "encodec_24khz",
+        bandwidths: Sequence[float] = (1.5, 3.0, 6.0, 12.0),
+        train_codebooks: bool = False,
+        *,
+        encodec_weights: str | os.PathLike[str] | None = None,
+        input_channels: int = 128,
+        hop_length: int = 320,
+    ) -> None:
         super().__init__()
+        if encodec_model != "encodec_24khz":
+            raise UnsupportedOperation(f"EncodecFeatures: encodec_model {brief(encodec_model)}, expected encodec_24khz")
         Encodec(encodec_weights=encodec_weights)  # says at once if it is a path that does not exist
-        self._config, self._encodec_weights = config, encodec_weights
+        sizes = {"input_channels": input_channels, "hop_length": hop_length, "n_fft": 4 * hop_length}
+        self._config = config = EncodecConfig.parse({"bandwidths": bandwidths, **sizes})
+        self._encodec_weights = encodec_weights
         self._modules["encodec"] = None
         self.bandwidths = list(config.bandwidths)
-        rows = config.books(max(config.bandwidths)) * config.codebook_size
-        self.codebook_weights = nn.Parameter(torch.randn(rows, config.input_channels), requires_grad=False)
+        self.num_q = config.books(max(config.bandwidths))
+        entries = torch.randn(self.num_q * config.codebook_size, config.input_channels)
+        self.codebook_weights = nn.Parameter(entries, requires_grad=train_codebooks)
 
     @property
     def encodec(self) -> EncodecEncoder:
@@ -148,9 +154,12 @@ class EncodecFeatures(nn.Module):
         found: Any = self._modules["encodec"]
         return found
 
-    def forward(self, audio: Tensor, bandwidth_id: Tensor | int | None = None) -> Tensor:
-        """Features of audio at one bandwidth, which `get_encodec_codes` then spends too."""
-        bandwidth = self.bandwidths[condition(bandwidth_id, len(self.bandwidths))]
+    def forward(self, audio: Tensor, **kwargs: Any) -> Tensor:
+        """Features of audio at the one bandwidth of `bandwidth_id=`, which `get_encodec_codes` then spends too."""
+        row = condition(kwargs.get("bandwidth_id"), len(self.bandwidths))
+        if not isinstance(row, int):
+            raise InvalidInput(f"expected one bandwidth_id, as torch.tensor([2]), got {list(row.shape)}")
+        bandwidth = self.bandwidths[row]
         _check_audio(audio, 1)
         self.encodec.set_target_bandwidth(bandwidth)
         return self._features(self._codes(audio, bandwidth))
@@ -223,47 +232,6 @@ class _Given(TensorFile):
 
     def _read(self, name: str) -> Tensor:
         return self._tensors[name]
-
-
-@contextmanager
-def unfilled(source: object) -> Iterator[None]:
-    """Make modules without values; sizes that no tensor can have are an error of their source."""
-    try:
-        with torch.device("meta"):
-            yield
-    except (RuntimeError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"{source}: no network can have this config: {error}") from error
-
-
-def condition(bandwidth_id: Any, choices: int) -> int:
-    """The one bandwidth of a batch: from an integer, or an integer tensor with one element.
-
-    Raises:
-        InvalidInput: if it is none of the choices.
-    """
-    expected = (
-        f"expected bandwidth_id as an integer from 0 to {choices - 1}, or a tensor with one, as torch.tensor([2])"
-    )
-    if bandwidth_id is None:
-        raise InvalidInput(f"{expected}; this vocoder must be told the bandwidth")
-    try:
-        index = operator.index(bandwidth_id)
-    except TypeError:
-        shown = f"shape {list(bandwidth_id.shape)}" if isinstance(bandwidth_id, Tensor) else repr(bandwidth_id)[:80]
-        raise InvalidInput(f"{expected}; got {shown}; a batch has one bandwidth") from None
-    if not 0 <= index < choices:
-        raise InvalidInput(f"{expected}; got {index}")
-    return index
-
-
-def check_tensor(value: Any, expected: str, sizes: Sequence[int | None], hint: str) -> None:
-    """Raise InvalidInput unless the value is a non-empty float tensor with these sizes, None for any."""
-    if not isinstance(value, Tensor) or not value.is_floating_point():
-        kind = value.dtype if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise InvalidInput(f"{expected} as a tensor of floats, got {kind}")
-    fits = value.ndim == len(sizes) and all(want in (None, size) for want, size in zip(sizes, value.shape, strict=True))
-    if not fits or not value.numel():
-        raise InvalidInput(f"{expected}, got {list(value.shape)}; {hint}")
 
 
 def _check_audio(audio: Any, minimum: int) -> None:

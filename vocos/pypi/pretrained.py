@@ -12,89 +12,52 @@ gives these and others behind one interface.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
-from vocos.codecs.vocos_encodec import EncodecConfig
-from vocos.codecs.vocos_mel import MelConfig
-from vocos.config import brief, section
+from vocos.config import Kind, brief, checked, section
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation, WeightsUnavailable
-from vocos.nn.spectral import Framing
-from vocos.nn.vocoder import Backbone, FourierHead
-from vocos.pypi.feature_extractors import (
-    EncodecFeatures,
-    MelSpectrogramFeatures,
-    PublicConstants,
-    check_tensor,
-    condition,
-    unfilled,
-)
+from vocos.pypi.checks import unfilled
+from vocos.pypi.feature_extractors import EncodecFeatures, FeatureExtractor, MelSpectrogramFeatures
+from vocos.pypi.heads import FourierHead, IMDCTCosHead, IMDCTSymExpHead, ISTFTHead
+from vocos.pypi.models import Backbone, VocosBackbone, VocosResNetBackbone
+from vocos.pypi.modules import AdaLayerNorm, ConvNeXtBlock, ResBlock1
+from vocos.pypi.spectral_ops import IMDCT, ISTFT, MDCT
 from vocos.weights import configs, hub
 from vocos.weights.hub import Location
 from vocos.weights.tensors import open_tensors
 
 LAYOUTS = (("config.yaml", "pytorch_model.bin"), ("config.yaml", "model.safetensors"))
-CONFIGS: dict[str, type[MelConfig] | type[EncodecConfig]] = {
-    "MelSpectrogramFeatures": MelConfig,
-    "EncodecFeatures": EncodecConfig,
-}
+PARTS: dict[str, type[nn.Module]] = {"feature_extractor": FeatureExtractor, "backbone": Backbone, "head": FourierHead}
+CLASSES: tuple[type[nn.Module], ...] = (  # that a config may name
+    *(MelSpectrogramFeatures, EncodecFeatures),
+    *(VocosBackbone, VocosResNetBackbone),
+    *(ISTFTHead, IMDCTSymExpHead, IMDCTCosHead),
+    *(ConvNeXtBlock, AdaLayerNorm, ResBlock1, ISTFT, MDCT, IMDCT),
+)
 MAX_VALUES = 1 << 28  # of a network made from a config alone: 1 GB; the published ones have 14 million
 
 
-class VocosBackbone(Backbone):
-    """ConvNeXt blocks; see `Backbone`.
+def instantiate_class(args: Any | tuple[Any, ...], init: Mapping[str, Any]) -> Any:
+    """A part of a vocoder as its config describes it.
 
-    Shape: `[B, input_channels, L]` -> `[B, L, dim]`.
+    Args:
+        args: positional arguments, a tuple, or one that is none.
+        init: its `class_path`, of which only the last part counts, and `init_args`, by name. It picks one of the
+            classes of this face; nothing is imported.
+
+    Raises:
+        CheckpointError: if there is no such class, or it does not take these arguments.
     """
-
-    def __init__(
-        self,
-        input_channels: int,
-        dim: int,
-        intermediate_dim: int,
-        num_layers: int,
-        layer_scale_init_value: float | None = None,
-        adanorm_num_embeddings: int | None = None,
-    ) -> None:
-        super().__init__(input_channels, dim, intermediate_dim, num_layers, adanorm_num_embeddings or 0)
-        self.input_channels, self.conditions = input_channels, adanorm_num_embeddings or 0
-        for block in self.convnext:
-            nn.init.constant_(block.get_parameter("gamma"), layer_scale_init_value or 1.0 / num_layers)
-
-    def forward(self, x: Tensor, bandwidth_id: Tensor | int | None = None) -> Tensor:
-        """Hidden features; `bandwidth_id` picks the row of the AdaLayerNorm tables, if there are any."""
-        size, expected = self.input_channels, f"decode: expected features [batch, {self.input_channels}, frames]"
-        check_tensor(x, expected, [None, size, None], "features[None] makes a batch of one, transpose(1, 2) swaps axes")
-        row = condition(bandwidth_id, self.conditions) if self.conditions else 0
-        return super().forward(x.to(self.embed.weight.dtype), row)
-
-
-class ISTFTHead(FourierHead, PublicConstants):
-    """Magnitude and phase, and the inverse STFT; see `FourierHead`.
-
-    Shape: `[B, L, dim]` -> `[B, N]`, N = (L - 1) hop_length for padding "center", L hop_length for "same".
-    """
-
-    def __init__(self, dim: int, n_fft: int, hop_length: int, padding: str = "same") -> None:
-        framing = Framing(n_fft, hop_length, padding)
-        if problem := framing.problem():
-            raise InvalidInput(f"ISTFTHead: {problem}")
-        super().__init__(dim, framing)
-
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """Audio of hidden features, in the dtype of the module."""
-        least = self.istft.framing.minimum_frames
-        expected = f"head: expected hidden features [batch, frames, {self.out.in_features}], at least {least} frames"
-        check_tensor(x, expected, [None, None, self.out.in_features], "they are what the backbone returns")
-        if x.shape[1] < least:
-            raise InvalidInput(f"{expected}, got {list(x.shape)}; fewer make no sound")
-        return super().forward(x)[:, 0].to(self.out.weight.dtype)
-
-    def _constants(self) -> dict[str, Tensor]:
-        return {"istft.window": self.istft.window}
+    made, options = _described(init, "instantiate_class")
+    try:
+        return made(*(args if isinstance(args, tuple) else (args,)), **options)
+    except TypeError as error:
+        raise CheckpointError(f"instantiate_class: {made.__name__}: {error}") from error
 
 
 class Vocos(nn.Module):
@@ -133,7 +96,7 @@ class Vocos(nn.Module):
         if n_values > MAX_VALUES:
             raise CheckpointError(f"{path}: describes a network of {n_values} values, at most {MAX_VALUES} are allowed")
         with torch.device("cpu"), torch.inference_mode(False):
-            return cls(*_parts(_config(path), encodec_weights))
+            return cls(*_parts(path, encodec_weights))
 
     @classmethod
     def from_pretrained(
@@ -206,36 +169,53 @@ class Vocos(nn.Module):
     @classmethod
     def _unfilled(cls, config_path: Path, encodec_weights: str | os.PathLike[str] | None) -> Self:
         """A vocoder whose parameters have no values."""
-        config = _config(config_path)
         with unfilled(config_path), torch.inference_mode(False):
-            return cls(*_parts(config, encodec_weights))
+            return cls(*_parts(config_path, encodec_weights))
 
 
-def _config(path: Path) -> MelConfig | EncodecConfig:
-    """The config of a file; its classes are only compared, by the last part of their paths."""
+def _described(init: Any, name: str, kind: type[nn.Module] = nn.Module) -> tuple[type[nn.Module], dict[str, Any]]:
+    """The class of a description and its checked arguments; null ones take the default."""
+    path = init.get("class_path") if isinstance(init, Mapping) else init
+    last = path.rpartition(".")[2] if isinstance(path, str) else path
+    allowed = {known.__name__: known for known in CLASSES if issubclass(known, kind)}
+    if not isinstance(last, str) or last not in allowed:
+        raise CheckpointError(f"config: {name} is a {brief(last)}, expected one of {', '.join(allowed)}")
+    given = init.get("init_args") or {}
+    if not isinstance(given, Mapping):
+        raise CheckpointError(f"config: init_args of {last} must be a mapping, got {brief(given)}")
+    kinds = get_type_hints(allowed[last].__init__, include_extras=True)
+    options = {key: value for key, value in given.items() if value is not None}
+    for key, value in options.items():
+        if key not in kinds or key == "return":
+            raise CheckpointError(f"config: {last} has no option {brief(key)}, it has {', '.join(kinds)}")
+        options[key] = checked(key, Kind.of(_plain(kinds[key])), value)
+    return allowed[last], options
+
+
+def _plain(kind: Any) -> Any:
+    """The annotation as one of a config, which knows tuples and no other sequences."""
+    return tuple[float, ...] if kind == Sequence[float] else kind
+
+
+def _parts(path: Path, encodec_weights: str | os.PathLike[str] | None) -> tuple[nn.Module, ...]:
+    """Feature extractor, backbone and head of a config file."""
     data = configs.read_config(path)
     try:
-        found = section(data, "feature_extractor").get("class_path")
-        name = found.rpartition(".")[2] if isinstance(found, str) else found
-        if not isinstance(name, str) or name not in CONFIGS:
-            raise CheckpointError(f"config: feature_extractor is a {brief(name)}, expected one of {', '.join(CONFIGS)}")
-        return CONFIGS[name].parse(data)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        described = {name: _described(section(data, name), name, kind) for name, kind in PARTS.items()}
+        options = {name: arguments for name, (_, arguments) in described.items()}
+        told = {name: options["backbone"].get(name) for name in ("input_channels", "dim")}
+        if described["feature_extractor"][0] is EncodecFeatures:
+            sizes = {"input_channels": told["input_channels"], "hop_length": options["head"].get("hop_length")}
+            options["feature_extractor"] |= {key: value for key, value in sizes.items() if value is not None}
+            options["feature_extractor"]["encodec_weights"] = encodec_weights
+        else:
+            _require_one("input_channels", told["input_channels"], options["feature_extractor"].get("n_mels", 100))
+        _require_one("dim", told["dim"], options["head"].get("dim"))
+        return tuple(made(**options[name]) for name, (made, _) in described.items())
+    except (CheckpointError, InvalidInput, UnsupportedOperation, TypeError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
-def _parts(
-    config: MelConfig | EncodecConfig, encodec_weights: str | os.PathLike[str] | None
-) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Feature extractor, backbone and head of a config."""
-    features: nn.Module
-    if isinstance(config, MelConfig):
-        names = ("sample_rate", "n_fft", "hop_length", "n_mels", "padding", "f_min", "f_max", "mel_scale", "norm")
-        features = MelSpectrogramFeatures(**{name: getattr(config, name) for name in names})
-        channels, conditions = config.n_mels, None
-    else:
-        features = EncodecFeatures(config, encodec_weights)
-        channels, conditions = config.input_channels, len(config.bandwidths)
-    sizes = (channels, config.dim, config.intermediate_dim, config.num_layers)
-    backbone = VocosBackbone(*sizes, adanorm_num_embeddings=conditions)
-    return features, backbone, ISTFTHead(config.dim, config.n_fft, config.hop_length, config.head_padding)
+def _require_one(name: str, *values: Any) -> None:
+    if len(set(values)) > 1:
+        raise CheckpointError(f"config: two values of {name}, {' and '.join(map(str, values))}")

@@ -1,0 +1,5 @@
+"""PyPI's `vocos.experiment` is not here: see `vocos.pypi.training`."""
+
+from vocos.pypi.training import absent
+
+raise absent(__name__)
