@@ -97,7 +97,7 @@ BAD: list[tuple[Any, str]] = [
     ({"class_path": "ISTFTHead", "init_args": [1]}, "init_args of ISTFTHead must be a mapping"),
     ({"class_path": "ISTFTHead", "init_args": {"dim": 8}}, "ISTFTHead: .* missing 2 required positional arguments"),
     ({"class_path": "ISTFTHead", "init_args": {**HEAD, "n_fft": 10**9}}, "n_fft must be an integer from 1 to 32768"),
-    ({"class_path": "ISTFTHead", "init_args": {**HEAD, "return": 1}}, "has no option 'return'"),
+    ({"class_path": "ISTFTHead", "init_args": {**HEAD, "self": 1}}, "has no option 'self'"),
     ({"class_path": "VocosResNetBackbone", "init_args": {"num_blocks": 10**6}}, "num_blocks must be an integer"),
 ]
 
@@ -200,6 +200,36 @@ def test_spectrogram_of_ones_own_is_used_saved_and_loaded(make: Any) -> None:
     again = built()
     again.load_state_dict(state)  # whose filters were others
     torch.testing.assert_close(again.feature_extractor(audio), want)
+
+
+def test_class_that_a_program_replaces_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(MelSpectrogramFeatures):
+        def __init__(self, **options):  # type: ignore[no-untyped-def]
+            super().__init__(**options)
+            self.mel_spec = shifted()
+
+    audio, want = torch.rand(1, 3000) - 0.5, built()
+    want.feature_extractor = After()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    torch.save(want.state_dict(), tmp_path / "pytorch_model.bin")
+    monkeypatch.setattr("vocos.feature_extractors.MelSpectrogramFeatures", Mine)
+    model = Vocos.from_pretrained(tmp_path)
+    assert isinstance(model.feature_extractor, Mine)
+    torch.testing.assert_close(model(audio), want(audio))
+
+
+def test_initialiser_that_a_program_replaces_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = shifted()
+
+    def patched(self, sample_rate, n_fft, hop_length, n_mels, padding="center"):  # type: ignore[no-untyped-def]
+        nn.Module.__init__(self)
+        self.padding, self.mel_spec = padding, other
+
+    monkeypatch.setattr(MelSpectrogramFeatures, "__init__", patched)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    audio = torch.rand(1, 3000) - 0.5
+    model = Vocos.from_hparams(tmp_path / "config.yaml")
+    torch.testing.assert_close(model.feature_extractor(audio), safe_log(other(audio)))
 
 
 def test_spectrogram_without_constants_is_what_it_is() -> None:

@@ -11,6 +11,8 @@ gives these and others behind one interface.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,22 +25,21 @@ from vocos.config import Kind, brief, checked, section
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation, WeightsUnavailable
 from vocos.pypi.checks import unfilled
 from vocos.pypi.feature_extractors import EncodecFeatures, FeatureExtractor, MelSpectrogramFeatures
-from vocos.pypi.heads import FourierHead, IMDCTCosHead, IMDCTSymExpHead, ISTFTHead
-from vocos.pypi.models import Backbone, VocosBackbone, VocosResNetBackbone
-from vocos.pypi.modules import AdaLayerNorm, ConvNeXtBlock, ResBlock1
-from vocos.pypi.spectral_ops import IMDCT, ISTFT, MDCT
+from vocos.pypi.heads import FourierHead
+from vocos.pypi.models import Backbone
 from vocos.weights import configs, hub
 from vocos.weights.hub import Location
 from vocos.weights.tensors import open_tensors
 
 LAYOUTS = (("config.yaml", "pytorch_model.bin"), ("config.yaml", "model.safetensors"))
 PARTS: dict[str, type[nn.Module]] = {"feature_extractor": FeatureExtractor, "backbone": Backbone, "head": FourierHead}
-CLASSES: tuple[type[nn.Module], ...] = (  # that a config may name
-    *(MelSpectrogramFeatures, EncodecFeatures),
-    *(VocosBackbone, VocosResNetBackbone),
-    *(ISTFTHead, IMDCTSymExpHead, IMDCTCosHead),
-    *(ConvNeXtBlock, AdaLayerNorm, ResBlock1, ISTFT, MDCT, IMDCT),
-)
+CLASSES = {  # that a config may name, by the public module that has them
+    "feature_extractors": ("MelSpectrogramFeatures", "EncodecFeatures"),
+    "models": ("VocosBackbone", "VocosResNetBackbone"),
+    "heads": ("ISTFTHead", "IMDCTSymExpHead", "IMDCTCosHead"),
+    "modules": ("ConvNeXtBlock", "AdaLayerNorm", "ResBlock1"),
+    "spectral_ops": ("ISTFT", "MDCT", "IMDCT"),
+}
 MAX_VALUES = 1 << 28  # of a network made from a config alone: 1 GB; the published ones have 14 million
 
 
@@ -48,7 +49,7 @@ def instantiate_class(args: Any | tuple[Any, ...], init: Mapping[str, Any]) -> A
     Args:
         args: positional arguments, a tuple, or one that is none.
         init: its `class_path`, of which only the last part counts, and `init_args`, by name. It picks one of the
-            classes of this face; nothing is imported.
+            classes of this face; no other module is imported.
 
     Raises:
         CheckpointError: if there is no such class, or it does not take these arguments.
@@ -177,24 +178,37 @@ def _described(init: Any, name: str, kind: type[nn.Module] = nn.Module) -> tuple
     """The class of a description and its checked arguments; null ones take the default."""
     path = init.get("class_path") if isinstance(init, Mapping) else init
     last = path.rpartition(".")[2] if isinstance(path, str) else path
-    allowed = {known.__name__: known for known in CLASSES if issubclass(known, kind)}
+    allowed = _classes(kind)
     if not isinstance(last, str) or last not in allowed:
         raise CheckpointError(f"config: {name} is a {brief(last)}, expected one of {', '.join(allowed)}")
     given = init.get("init_args") or {}
     if not isinstance(given, Mapping):
         raise CheckpointError(f"config: init_args of {last} must be a mapping, got {brief(given)}")
+    parameters = inspect.signature(allowed[last]).parameters
     kinds = get_type_hints(allowed[last].__init__, include_extras=True)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     options = {key: value for key, value in given.items() if value is not None}
     for key, value in options.items():
-        if key not in kinds or key == "return":
-            raise CheckpointError(f"config: {last} has no option {brief(key)}, it has {', '.join(kinds)}")
-        options[key] = checked(key, Kind.of(_plain(kinds[key])), value)
+        if key not in parameters and not takes_any:
+            raise CheckpointError(f"config: {last} has no option {brief(key)}, it has {', '.join(parameters)}")
+        options[key] = _checked(key, kinds.get(key), value)
     return allowed[last], options
 
 
-def _plain(kind: Any) -> Any:
-    """The annotation as one of a config, which knows tuples and no other sequences."""
-    return tuple[float, ...] if kind == Sequence[float] else kind
+def _classes(kind: type[nn.Module]) -> dict[str, type[nn.Module]]:
+    """The classes of a kind; what a program has put in the place of one counts, as there."""
+    homes = {name: importlib.import_module(f"vocos.{module}") for module, names in CLASSES.items() for name in names}
+    found = {name: getattr(home, name) for name, home in homes.items()}
+    return {name: made for name, made in found.items() if isinstance(made, type) and issubclass(made, kind)}
+
+
+def _checked(name: str, annotation: Any, value: Any) -> Any:
+    """The value as one of this annotation; as it is where an initialiser of the program's own says what no config has."""
+    try:
+        kind = Kind.of(tuple[float, ...] if annotation == Sequence[float] else annotation)
+    except TypeError:
+        return value
+    return checked(name, kind, value)
 
 
 def _parts(path: Path, encodec_weights: str | os.PathLike[str] | None) -> tuple[nn.Module, ...]:
@@ -204,11 +218,11 @@ def _parts(path: Path, encodec_weights: str | os.PathLike[str] | None) -> tuple[
         described = {name: _described(section(data, name), name, kind) for name, kind in PARTS.items()}
         options = {name: arguments for name, (_, arguments) in described.items()}
         told = {name: options["backbone"].get(name) for name in ("input_channels", "dim")}
-        if described["feature_extractor"][0] is EncodecFeatures:
+        if issubclass(described["feature_extractor"][0], EncodecFeatures):
             sizes = {"input_channels": told["input_channels"], "hop_length": options["head"].get("hop_length")}
             options["feature_extractor"] |= {key: value for key, value in sizes.items() if value is not None}
             options["feature_extractor"]["encodec_weights"] = encodec_weights
-        else:
+        elif issubclass(described["feature_extractor"][0], MelSpectrogramFeatures):
             _require_one("input_channels", told["input_channels"], options["feature_extractor"].get("n_mels", 100))
         _require_one("dim", told["dim"], options["head"].get("dim"))
         return tuple(made(**options[name]) for name, (made, _) in described.items())
