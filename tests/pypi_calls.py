@@ -198,7 +198,7 @@ def _small_encodec(config: dict[str, Any], weights: Path) -> Any:
 
 def _let_it_run() -> None:
     """Make up for what newer environments lack: see `allow_torchaudio`; and SciPy moved a window."""
-    worker = Path(__file__).parents[1] / "vocos" / "bench" / "pypi_worker.py"
+    worker = Path(__file__).parents[1] / "benchmarks" / "bench" / "pypi_worker.py"
     specification: Any = importlib.util.spec_from_file_location("pypi_worker", worker)
     helper = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(helper)
