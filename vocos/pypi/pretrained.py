@@ -203,7 +203,7 @@ def _classes(kind: type[nn.Module]) -> dict[str, type[nn.Module]]:
 
 
 def _checked(name: str, annotation: Any, value: Any) -> Any:
-    """The value as one of this annotation; as it is where an initialiser of the program's own says what no config has."""
+    """The value as one of this annotation; as it is where a program's own initialiser says what no config has."""
     try:
         kind = Kind.of(tuple[float, ...] if annotation == Sequence[float] else annotation)
     except TypeError:
