@@ -856,7 +856,7 @@ class TestConfigMadeToHarm:
 
     def test_value_of_a_pickle_deeper_than_the_stack(self, tmp_path: Path) -> None:
         path = tmp_path / "weights.pth"
-        content = {"metadata": {"kwargs": {"n_codebooks": "PLACE"}}, "state_dict": {}}
+        content = {"metadata": {"kwargs": {"sample_rate": 16000, "n_codebooks": "PLACE"}}, "state_dict": {}}
         torch.save(content, path, _use_new_zipfile_serialization=False)
         place = b"X\x05\0\0\0PLACE"  # the opcode of a string; those of an empty list and of appending it are ] and a
         path.write_bytes(path.read_bytes().replace(place, b"]" * 10_000 + b"a" * 9_999))
