@@ -99,7 +99,7 @@ def ours_of(voco: Voco[Any], item: StandIn, case: str, array: str) -> Tensor:
         case "mean":
             return voco.encode(audio, sample=False)
         case "scale":
-            return rearrange(voco.load()._posterior(rearrange(audio, "b n c -> b c n"))[1], "b d l -> b l d")
+            return rearrange(voco.load().to_posterior(rearrange(audio, "b n c -> b c n"))[1], "b d l -> b l d")
         case "latents_seed":
             torch.manual_seed(0)
             return voco.encode(audio, sample=True)
@@ -143,7 +143,7 @@ def tap(voco: Voco[Any], item: StandIn, array: str, monkeypatch: pytest.MonkeyPa
             for name in meta["tensors"]
         )
     )
-    theirs = {f"{prefix}{path}": ours for ours, path in known.modules(voco._hyperparameters).items()}
+    theirs = {f"{prefix}{path}": ours for ours, path in known.modules(voco.hyperparameters).items()}
     inside = [ours for path, ours in theirs.items() if path == array or path.startswith(f"{array}.")]
     if ".block." not in array:  # of facebook's decoder: its blocks hold layers of the watermark too
         inside = [path for path in inside if not path.startswith("watermark.up") and "watermark.down" not in path]

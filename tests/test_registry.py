@@ -90,7 +90,7 @@ def test_facts_of_all() -> None:
 def test_codes_of_all() -> None:
     """Codebooks, entries, bits per second, and codebooks at each bandwidth."""
     codes = {
-        n: (v.n_codebooks, v.codebook_size, v.bits_per_second, [v._books(b) for b in v.bandwidths])
+        n: (v.n_codebooks, v.codebook_size, v.bits_per_second, [v.codebooks_for(b) for b in v.bandwidths])
         for n in list_vocos()
         if (v := get_voco(n)).n_codebooks
     }

@@ -80,7 +80,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, fault: Callable[[Tensor], Tensor], of
 
         return call
 
-    for name in ("_encode", "_decode"):
+    for name in ("to_latents", "to_audio"):
         monkeypatch.setattr(Dac, name, faulty(getattr(Dac, name)))
 
 
@@ -139,7 +139,7 @@ def test_codec_that_lacks_a_package_is_unchecked(monkeypatch: pytest.MonkeyPatch
     def lacking(*arguments: Any) -> Tensor:
         raise UnsupportedOperation("this needs a package")
 
-    monkeypatch.setattr(GriffinLim, "_encode", lacking)
+    monkeypatch.setattr(GriffinLim, "to_latents", lacking)
     (found,) = vocos.check("cpu", "griffinlim")
     assert (found.verdict, found.reason) == ("unchecked", "this needs a package")
     assert cli.main(["check", "--voco", "griffinlim"]) == 0

@@ -153,7 +153,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("large")
     config = MelConfig(n_mels=4, n_fft=16, hop_length=4, dim=16, intermediate_dim=10_000, num_layers=1)
     generator = torch.Generator().manual_seed(0)
-    shapes = {name: tensor.shape for name, tensor in Mel()._build(config).state_dict().items()}
+    shapes = {name: tensor.shape for name, tensor in Mel().build(config).state_dict().items()}
     state = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     save_file(state, folder / "model.safetensors", metadata={OWN_MARK: "1"})
     (folder / "config.json").write_text(json.dumps(config.as_dict()))
@@ -744,7 +744,7 @@ class TestPickle:
             "intermediate_dim": 1 << 20,
         }
         with torch.device("meta"):
-            network = Mel()._build(MelConfig(**sizes))
+            network = Mel().build(MelConfig(**sizes))
         state = {n: torch.zeros(1).expand(t.shape) for n, t in network.state_dict().items()}
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(sizes))
         torch.save(state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=is_zip)

@@ -133,7 +133,7 @@ def get_voco(
         raise InvalidInput(f"get_voco: expected device as 'cpu', 'cuda', 'cuda:1'..., got {device!r}") from error
     voco = cls(location, place, dtype, **options)
     if part is not None:
-        voco._keep_only(part)
+        voco.weights.keep_only(part)
     return voco
 
 

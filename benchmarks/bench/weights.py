@@ -14,6 +14,7 @@ from vocos.codecs.encodec import FORMATS
 from vocos.registry import get_voco
 from vocos.voco import Voco
 from vocos.weights import export, formats
+from vocos.weights.empty import empty
 
 # Ends of the branches that are added to what they came from, and of the decoder, before its tanh: the small stand-in
 # weights of the tests have the same gain there, so that nothing saturates.
@@ -32,7 +33,7 @@ def write(network: Network, folder: Path) -> None:
     """Write a checkpoint in the layout that both sides read."""
     blank = get_voco(network.voco)
     config = blank.config_type.parse({**blank.config, **network.config})
-    module = blank._empty(config, network.voco).to_empty(device="cpu")
+    module = empty(lambda: blank.build(config)).to_empty(device="cpu")
     fill(module)
     state = module.state_dict()
     if network.layout == "vocos":

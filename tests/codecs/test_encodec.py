@@ -227,7 +227,7 @@ class TestScaledCodes:
 def test_what_a_transformers_config_leaves_out_is_as_at_24_khz() -> None:
     voco = get_voco("encodec_48khz")
     data = {"sampling_rate": 48000, "audio_channels": 2, "upsampling_ratios": [8, 5, 4, 2]}
-    config = voco._parse(data)
+    config = voco.parse(data)
     assert config.use_causal_conv
     assert config.use_conv_shortcut
     assert not config.normalize
@@ -237,9 +237,9 @@ def test_what_a_transformers_config_leaves_out_is_as_at_24_khz() -> None:
 def test_codebooks_are_counted_by_the_highest_bandwidth() -> None:
     small = {"hidden_size": 32, "num_filters": 8, "upsampling_ratios": [8, 4], "codebook_size": 64}
     assert EncodecAudioConfig.parse(small).n_codebooks == 5  # 24 kbps at 750 frames of 6 bits
-    assert get_voco("encodec_24khz")._books(24.0) == 32
-    assert get_voco("encodec_32khz")._books(2.2) == 4
-    assert [get_voco("encodec_48khz")._books(b) for b in (3.0, 6.0, 12.0, 24.0)] == [2, 4, 8, 16]
+    assert get_voco("encodec_24khz").codebooks_for(24.0) == 32
+    assert get_voco("encodec_32khz").codebooks_for(2.2) == 4
+    assert [get_voco("encodec_48khz").codebooks_for(b) for b in (3.0, 6.0, 12.0, 24.0)] == [2, 4, 8, 16]
 
 
 @pytest.mark.parametrize(

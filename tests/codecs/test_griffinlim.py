@@ -68,7 +68,7 @@ def test_latents_are_those_of_mel(sample: torch.Tensor) -> None:
     voco = get_voco("griffinlim")
     for fact in ("sampling_rate", "channel", "latent_dim", "hop_length", "minimum_samples"):
         assert getattr(mel, fact) == getattr(voco, fact)
-    features = mel._build(mel._row.config).features
+    features = mel.build(mel.weights.row.config).features
     latents = features(sample[:, :5000, 0])
     torch.testing.assert_close(voco.encode(sample[:, :5000]), latents)
 

@@ -231,9 +231,9 @@ class TestCalls:
     def test_every_attribute_that_is_declared_is_in_some_network(self) -> None:
         for name in list_vocos():
             voco = get_voco(name)
-            configs = (DacVaeConfig(), WatermarkedConfig()) if name == "dacvae" else (voco._row.config,)
+            configs = (DacVaeConfig(), WatermarkedConfig()) if name == "dacvae" else (voco.weights.row.config,)
             with torch.device("meta"):
-                networks = [voco._build(config) for config in configs]
+                networks = [voco.build(config) for config in configs]
             assert voco.halves
             for path in (path for its in voco.halves.values() for path in its):
                 assert any(hasattr(network, path) for network in networks), (name, path)
@@ -311,7 +311,7 @@ print(peak_kib() - before, sum(p.nbytes for p in voco.parameters()))
 def test_small_half_of_a_large_file_takes_little_memory(tmp_path: Path) -> None:
     config = {"encoder_hidden_size": 64, "decoder_input_channels": 32, "decoder_channels": 16}
     voco = get_voco("oobleck")
-    network = voco._build(voco.config_type.parse(config)).to_empty(device="cpu")
+    network = voco.build(voco.config_type.parse(config)).to_empty(device="cpu")
     # In another dtype than it is held in: else the weights stay in the mapped file, whose pages come in large runs.
     stored = {name: torch.zeros_like(tensor, dtype=torch.float16) for name, tensor in network.state_dict().items()}
     save_file(stored, tmp_path / "model.safetensors", {"vocos": ""})

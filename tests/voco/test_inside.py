@@ -106,7 +106,7 @@ def assert_frozen(voco: Voco[Any]) -> None:
 @pytest.fixture(params=[name for name in NAMES if name != "griffinlim"])
 def config(request: pytest.FixtureRequest, make: Callable[[str], Voco[Any]]) -> Config:
     voco = make(request.param)
-    return Config(voco.name, str(voco._location.weights))
+    return Config(voco.name, str(voco.weights.location.weights))
 
 
 class TestTransformers:

@@ -295,7 +295,7 @@ print(peak_kib() - before, sum(p.nbytes for p in voco.parameters()))
 def test_loading_never_holds_the_weights_twice(tmp_path: Path) -> None:
     config = {"encoder_hidden_size": 64, "decoder_input_channels": 32, "decoder_channels": 64}
     voco = get_voco("oobleck")
-    network = voco._build(voco.config_type.parse(config)).to_empty(device="cpu")
+    network = voco.build(voco.config_type.parse(config)).to_empty(device="cpu")
     tensors = {}
     for name, tensor in network.state_dict().items():  # stored with weight norm, as the public file
         path, _, leaf = name.rpartition(".")
@@ -313,3 +313,16 @@ def test_loading_never_holds_the_weights_twice(tmp_path: Path) -> None:
     # Measured: 1.29, the largest tensor in two forms and what torch brings on first use included; 2.29 if all are read
     # before the first is folded.
     assert grown_kib * 1024 < 1.5 * weights_bytes
+
+
+def test_loading_imports_no_compiler(weights: Path) -> None:
+    """Parameters that are overwritten are not initialised first: on the meta device that imports 890 modules."""
+    program = f"""
+import sys
+from vocos import get_voco
+for name in ("mel", "encodec", "dac", "dacvae", "oobleck"):
+    voco = get_voco(name, weights={str(weights)!r}).load()
+print([name for name in ("torch._dynamo", "torch._inductor", "sympy", "transformers") if name in sys.modules])
+"""
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"

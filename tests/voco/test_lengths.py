@@ -28,7 +28,7 @@ def with_config(name: str, config: str) -> Voco[Any]:
     parsed = kind.config_type.parse({**kind().config, **json.loads(config)})
     folder = Path(mkdtemp(prefix="vocos-lengths-"))
     generator = torch.Generator().manual_seed(0)
-    empty = kind()._build(parsed)
+    empty = kind().build(parsed)
     state = {n: 0.1 * torch.randn(t.shape, generator=generator) for n, t in empty.state_dict().items()}
     save(folder, state, parsed.as_dict(), origin={})
     return get_voco(name, weights=folder).load()

@@ -84,7 +84,7 @@ def test_unknown_target_names_those_there_are(weights: Path, tmp_path: Path) -> 
 
 def test_origin_goes_along(weights: Path, tmp_path: Path) -> None:
     voco = get_voco("oobleck", weights=weights)
-    voco._license = "mit"
+    voco.weights.license = "mit"
     voco.save(tmp_path)
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         metadata = file.metadata()

@@ -56,7 +56,7 @@ def write(name: str, folder: Path) -> None:
     """The smallest checkpoint of a codec, as `Voco.save` lays it out."""
     config, kind = SMALL[name], {"mel": Mel, "dac": Dac}[name]
     generator = torch.Generator().manual_seed(0)
-    empty: dict[str, Tensor] = kind()._build(config).state_dict()  # type: ignore[arg-type]
+    empty: dict[str, Tensor] = kind().build(config).state_dict()  # type: ignore[arg-type]
     state = {key: torch.randn(tensor.shape, generator=generator) for key, tensor in empty.items()}
     save_file(state, folder / "model.safetensors", metadata={OWN_MARK: "1"})
     (folder / "config.json").write_text(json.dumps(config.as_dict()))

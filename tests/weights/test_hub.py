@@ -139,7 +139,7 @@ try:
 except WeightsUnavailable as error:
     print(error)
 voco = get_voco("mel", token="secret")
-print("secret" in repr(voco), "secret" in repr(voco._location), voco.load().is_loaded)
+print("secret" in repr(voco), "secret" in repr(voco.weights.location), voco.load().is_loaded)
 """
     refused, loaded = run(hub, tmp_path / "cache", program)
     assert refused.startswith(

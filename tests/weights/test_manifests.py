@@ -83,12 +83,12 @@ class Listing(TensorFile):
 @pytest.mark.parametrize(("codec", "name"), CASES, ids=["-".join(case) for case in CASES])
 def test_public_checkpoint_is_read_strictly(codec: str, name: str) -> None:
     voco = get_voco(codec)
-    config = voco._parse(manifests()[name]["config"])
-    facts = voco._facts(config)
+    config = voco.parse(manifests()[name]["config"])
+    facts = voco.describe(config)
     assert (facts.sampling_rate, facts.hop_length, facts.latent_dim) == PUBLIC[codec][name]
     known, file = recognise(Listing(name), voco.formats, codec)
     with torch.device("meta"):
-        network = voco._build(config)
+        network = voco.build(config)
     held = locate(network, file, known, config)
     if known.lacks:
         for companion in ("facebook-encodec_24khz", "original-encodec_24khz"):
@@ -102,9 +102,9 @@ def test_public_checkpoint_is_read_strictly(codec: str, name: str) -> None:
 @pytest.mark.parametrize("name", PUBLIC["xcodec"])
 def test_decoder_of_xcodec_is_a_sixth_of_its_file(name: str) -> None:
     voco = get_voco("xcodec", part="decoder")
-    config, file = voco._parse(manifests()[name]["config"]), Listing(name)
+    config, file = voco.parse(manifests()[name]["config"]), Listing(name)
     with torch.device("meta"):
-        held = locate(voco._build(config), file, voco.formats[0], config, without=voco._left_out)
+        held = locate(voco.build(config), file, voco.formats[0], config, without=voco.weights.left_out)
     sizes = {tensor: 4 * math.prod(shape) for tensor, shape in file.shapes.items()}
     read = sum(sizes[part] for parts in held.values() for part in parts)
     assert (round(read / 1e6), round(sum(sizes.values()) / 1e6)) == (115, 710)
@@ -119,15 +119,15 @@ def test_built_in_config_is_the_published_one(codec: str) -> None:
     assert names
     assert built_in.partition("/")[0] in names[0]
     for name in names:
-        assert voco._parse(manifests()[name]["config"]) == voco._row.config
+        assert voco.parse(manifests()[name]["config"]) == voco.weights.row.config
 
 
 @pytest.mark.parametrize("name", list_vocos("xcodec*"))
 def test_built_in_config_of_xcodec_is_the_published_one(name: str) -> None:
     voco = get_voco(name)
     published = "hf-audio-xcodec-wavlm-mls" if "wavlm" in name else "hf-audio-xcodec-hubert-librispeech"
-    assert voco._parse(manifests()[published]["config"]) == voco._row.config
+    assert voco.parse(manifests()[published]["config"]) == voco.weights.row.config
     with torch.device("meta"):
-        network = voco._build(voco._row.config)
+        network = voco.build(voco.weights.row.config)
     sizes = {part: sum(p.numel() for p in module.parameters()) for part, module in network.named_children()}
     assert sizes["fc2"] + sizes["decoder"] + sizes["quantizer"] == 28_852_033  # 115 MB of 710, enough to decode codes

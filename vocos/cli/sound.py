@@ -86,7 +86,7 @@ def tokenize(arguments: argparse.Namespace) -> int:
     first = f".{arguments.to}"
     batch = Batch(arguments, _sound(audio.READ), Kind("codes are", (first, *(e for e in ENDINGS if e != first))))
     codecs = _Codecs(arguments)
-    count = codecs.made(arguments.voco)._book_count("tokenize", arguments.n_codebooks, arguments.bandwidth)
+    count = codecs.made(arguments.voco).count_codebooks("tokenize", arguments.n_codebooks, arguments.bandwidth)
     voco = codecs.first(arguments.voco, batch)
 
     def tokenized(job: Job) -> tuple[str, list[str]]:

@@ -100,7 +100,7 @@ class GriffinLim(Voco[GriffinLimConfig]):
     checkpoints = {"griffinlim": Checkpoint(GriffinLimConfig(), about="trying things out: no weights, modest quality")}
     halves = {"encoder": (), "decoder": ()}
 
-    def _facts(self, config: GriffinLimConfig) -> Facts:
+    def describe(self, config: GriffinLimConfig) -> Facts:
         return Facts(
             sampling_rate=config.sample_rate,
             channel=1,
@@ -110,17 +110,17 @@ class GriffinLim(Voco[GriffinLimConfig]):
             minimum_frames=config.n_fft // 2 // config.hop_length + 1,  # the phase search reflects half a frame
         )
 
-    def _build(self, config: GriffinLimConfig) -> nn.Module:
+    def build(self, config: GriffinLimConfig) -> nn.Module:
         return GriffinLimNetwork(config)
 
-    def _encode(self, audio: Tensor) -> Tensor:
+    def to_latents(self, audio: Tensor) -> Tensor:
         return rearrange(self.network.features(audio[:, 0]), "b l d -> b d l")
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
         return self.network.decode(rearrange(latents, "b d l -> b l d"), length)[:, None]
 
-    def _frames(self, samples: Length) -> Length:
-        return self._hyperparameters.framing.frames(samples)
+    def frames(self, samples: Length) -> Length:
+        return self.hyperparameters.framing.frames(samples)
 
-    def _samples(self, frames: Length) -> Length:
-        return self._hyperparameters.framing.samples(frames)
+    def samples(self, frames: Length) -> Length:
+        return self.hyperparameters.framing.samples(frames)

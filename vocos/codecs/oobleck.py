@@ -211,7 +211,7 @@ class Oobleck(VariationalVoco[OobleckConfig]):
         ),
     )
 
-    def _facts(self, config: OobleckConfig) -> Facts:
+    def describe(self, config: OobleckConfig) -> Facts:
         return Facts(
             sampling_rate=config.sampling_rate,
             channel=config.audio_channels,
@@ -219,19 +219,19 @@ class Oobleck(VariationalVoco[OobleckConfig]):
             hop_length=math.prod(config.downsampling_ratios),
         )
 
-    def _build(self, config: OobleckConfig) -> nn.Module:
+    def build(self, config: OobleckConfig) -> nn.Module:
         return OobleckNetwork(config)
 
-    def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+    def to_posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         mean, scale = self.network.encoder(pad_to_multiple(audio, self.hop_length).to(self.dtype)).chunk(2, dim=1)
         return mean, scale
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
         return self.network.decoder(latents.to(self.dtype))
 
-    def _frames(self, samples: Length) -> Length:
+    def frames(self, samples: Length) -> Length:
         padded = ceil_div(samples, self.hop_length) * self.hop_length
-        return strided_length(padded, self._hyperparameters.downsampling_ratios)
+        return strided_length(padded, self.hyperparameters.downsampling_ratios)
 
-    def _samples(self, frames: Length) -> Length:
-        return transposed_length(frames, self._hyperparameters.downsampling_ratios[::-1])
+    def samples(self, frames: Length) -> Length:
+        return transposed_length(frames, self.hyperparameters.downsampling_ratios[::-1])

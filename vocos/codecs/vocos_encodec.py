@@ -245,7 +245,7 @@ class Encodec(Voco[EncodecConfig]):
         self.bandwidth = bandwidth
         weights = COMPANION if encodec_weights is None else os.fspath(encodec_weights)
         self._companion_location = replace(
-            self._location,
+            self.weights.location,
             weights=weights,
             subfolder=None,
             revision=None,
@@ -256,15 +256,15 @@ class Encodec(Voco[EncodecConfig]):
         )
         if encodec_weights is not None:
             hub.find(self._companion_location)  # says at once if it is a path that does not exist
-        if self._config is not None:
-            self._condition(self._config)
+        if self.weights.known_config is not None:
+            self._condition(self.weights.known_config)
 
     def _condition(self, config: EncodecConfig, bandwidth: float | None = None, call: str = "encodec") -> int:
         """Row of the AdaLayerNorm tables."""
         bandwidth = self.bandwidth if bandwidth is None else bandwidth
         return config.bandwidths.index(checks.choice(bandwidth, config.bandwidths, call, "bandwidth", "kbps"))
 
-    def _fitted(self, config: EncodecConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecConfig:
+    def complete(self, config: EncodecConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecConfig:
         found = ((_STAGE_WEIGHT.search(name), shape) for name, shape in shapes.items())
         convs = {int(match[1]): shape for match, shape in found if match and len(shape) == 3}
         if len(convs) < 3:  # the first, the last, and one for each stride
@@ -272,7 +272,7 @@ class Encodec(Voco[EncodecConfig]):
         strides = [convs[n][2] // 2 for n in sorted(convs)[1:-1]]  # their kernels are twice as long
         return replace(config, n_filters=convs[min(convs)][0], ratios=tuple(strides[::-1]))
 
-    def _facts(self, config: EncodecConfig) -> Facts:
+    def describe(self, config: EncodecConfig) -> Facts:
         return Facts(
             sampling_rate=config.sample_rate,
             channel=1,
@@ -284,12 +284,12 @@ class Encodec(Voco[EncodecConfig]):
             bandwidths=config.bandwidths,
         )
 
-    def _companion(self) -> tuple[Format[EncodecConfig], TensorFile]:
+    def companion(self) -> tuple[Format[EncodecConfig], TensorFile]:
         place = self._companion_location
         path = hub.find_weights(place, COMPANION_LAYOUTS, hub.find_config(place, COMPANION_LAYOUTS))
         return formats.recognise(open_tensors(path), COMPANIONS, "encodec_weights")
 
-    def _build(self, config: EncodecConfig) -> nn.Module:
+    def build(self, config: EncodecConfig) -> nn.Module:
         product = math.prod(config.ratios)
         # Only the encoder's checkpoint tells its strides; the decoder does without.
         config.require(
@@ -298,7 +298,7 @@ class Encodec(Voco[EncodecConfig]):
         )
         return EncodecNetwork(config)
 
-    def _encode(self, audio: Tensor) -> Tensor:
+    def to_latents(self, audio: Tensor) -> Tensor:
         return self.network.encoder(audio.to(self.dtype))
 
     def decode(
@@ -310,9 +310,9 @@ class Encodec(Voco[EncodecConfig]):
         bandwidth: float | None = None,
     ) -> Tensor:
         """As of `Voco`, with `bandwidth=`: what the vocoder is told of this call; None for that of the codec."""
-        self._require("decoder", "decode")
-        row = self._condition(self._hyperparameters, bandwidth, "decode")
-        return self._decode_with(functools.partial(self._decode, row=row), latents, length, mask)
+        self.weights.require("decoder", "decode")
+        row = self._condition(self.hyperparameters, bandwidth, "decode")
+        return self._decoded(functools.partial(self.to_audio, row=row), latents, length, mask)
 
     def decode_batch(
         self, latents: batches.Clips, lengths: batches.Lengths = None, *, bandwidth: float | None = None
@@ -332,29 +332,29 @@ class Encodec(Voco[EncodecConfig]):
                 or 4, 6 for 5 to 8, 12 for 9 to 16. Beyond the codebooks of the codec's own bandwidth, k must be the
                 number of another.
         """
-        self._require("decoder", "decode_codes")
-        self._check_codes(codes, "decode_codes")
+        self.weights.require("decoder", "decode_codes")
+        self.check_codes(codes, "decode_codes")
         checks.length(length)
-        enough = [rate for rate in sorted(self.bandwidths) if self._books(rate) >= codes.shape[2]]
+        enough = [rate for rate in sorted(self.bandwidths) if self.codebooks_for(rate) >= codes.shape[2]]
         told = enough[0] if bandwidth is None else bandwidth
-        self._condition(self._hyperparameters, told, "decode_codes")
+        self._condition(self.hyperparameters, told, "decode_codes")
         return self.decode(self.codes_to_latents(codes), length, bandwidth=told)
 
-    def _decode(self, latents: Tensor, length: int, row: int = 0) -> Tensor:
+    def to_audio(self, latents: Tensor, length: int, row: int = 0) -> Tensor:
         return self.network.head(self.network.backbone(latents.to(self.dtype), row), length)
 
-    def _frames(self, samples: Length) -> Length:
+    def frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)
 
-    def _samples(self, frames: Length) -> Length:
-        return self._hyperparameters.synthesis.samples(frames)
+    def samples(self, frames: Length) -> Length:
+        return self.hyperparameters.synthesis.samples(frames)
 
-    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
         return euclidean_codes(latents, self._codebooks()[:n_codebooks])
 
-    def _dequantize(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         return euclidean_features(codes, self._codebooks())
 
     def _codebooks(self) -> Tensor:
-        books: Tensor = self.network.codebooks(self._hyperparameters.codebook_size)
+        books: Tensor = self.network.codebooks(self.hyperparameters.codebook_size)
         return books

@@ -166,7 +166,7 @@ class Mel(Voco[MelConfig]):
         for owner in ("charactr", "hf-audio")
     )
 
-    def _facts(self, config: MelConfig) -> Facts:
+    def describe(self, config: MelConfig) -> Facts:
         return Facts(
             sampling_rate=config.sample_rate,
             channel=1,
@@ -176,17 +176,17 @@ class Mel(Voco[MelConfig]):
             minimum_frames=config.synthesis.minimum_frames,
         )
 
-    def _build(self, config: MelConfig) -> nn.Module:
+    def build(self, config: MelConfig) -> nn.Module:
         return MelNetwork(config)
 
-    def _encode(self, audio: Tensor) -> Tensor:
+    def to_latents(self, audio: Tensor) -> Tensor:
         return rearrange(self.network.features(audio[:, 0]), "b l d -> b d l")
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
         return self.network.head(self.network.backbone(latents.to(self.dtype)), length)
 
-    def _frames(self, samples: Length) -> Length:
-        return self._hyperparameters.analysis.frames(samples)
+    def frames(self, samples: Length) -> Length:
+        return self.hyperparameters.analysis.frames(samples)
 
-    def _samples(self, frames: Length) -> Length:
-        return self._hyperparameters.synthesis.samples(frames)
+    def samples(self, frames: Length) -> Length:
+        return self.hyperparameters.synthesis.samples(frames)

@@ -150,7 +150,7 @@ class EncodecFeatures(FeatureExtractor):
             WeightsUnavailable, CheckpointError: if it cannot be.
         """
         if self._modules["encodec"] is None:
-            self._install(*Encodec(encodec_weights=self._encodec_weights)._companion())
+            self._install(*Encodec(encodec_weights=self._encodec_weights).companion())
         found: Any = self._modules["encodec"]
         return found
 
@@ -200,7 +200,7 @@ class EncodecFeatures(FeatureExtractor):
 
     def _install(self, known: Format[EncodecConfig], file: TensorFile) -> None:
         """Take the encoder from a file of EnCodec."""
-        config = Encodec()._fitted(self._config, file.shapes)
+        config = Encodec().complete(self._config, file.shapes)
         made = math.prod(config.ratios)
         config.require(made == config.hop_length, f"ratios {config.ratios} do not make hop_length {config.hop_length}")
         books = self.codebook_weights

@@ -1,10 +1,10 @@
-"""What every codec is.
+"""What every codec is: a frozen module that *has* weights.
 
-`interface` is what a user calls, and what the author of a codec gives stands above it. `lazy` says when weights arrive,
-`checks` what bad input gets, `batches` and `rows` how clips of several lengths run, `codes` what codes travel with.
+`lazy` says when they arrive, `codec` what the author of a codec gives, `interface` what a user calls; `checks` what bad
+input gets, `batches` and `rows` how clips of several lengths run, `codes` what codes travel with.
 """
 
-from vocos.voco.facts import Facts
+from vocos.voco.codec import Facts
 from vocos.voco.interface import Voco
 
 __all__ = ["Facts", "Voco"]

@@ -34,7 +34,7 @@ def encode(voco: Voco[Any], clips: Clips, function: Callable[[Tensor, list[int]]
         InvalidInput: naming the item.
     """
     call = "encode_batch"
-    voco._require("encoder", call)
+    voco.weights.require("encoder", call)
     items = _tensors(clips, voco.channel, voco.minimum_samples, call, "samples", voco.device)
     return _run(function, items, voco.load().device, call) if items else []
 
@@ -55,7 +55,7 @@ def decode(
         InvalidInput: naming the item.
     """
     call = "decode_batch"
-    voco._require("decoder", call)
+    voco.weights.require("decoder", call)
     items = _tensors(latents, voco.latent_dim, voco.minimum_frames, call, "frames", voco.device)
     wanted = _lengths(lengths, [voco.decode_length(len(item)) for item in items], call)
 

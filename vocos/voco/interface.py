@@ -1,4 +1,4 @@
-"""The interface that every codec offers, and what is the same for all of them: checks, lengths, masks, loading."""
+"""What a user calls, the same for every codec: audio, latents, codes, lists, lengths and masks."""
 
 from __future__ import annotations
 
@@ -9,51 +9,31 @@ from einops import rearrange
 from torch import Tensor
 
 from vocos import kernels
+from vocos.errors import InvalidInput
 from vocos.nn.length import Length
 from vocos.voco import batches, checks, rows
-from vocos.voco.discrete import Discrete
-from vocos.voco.facts import Facts
-from vocos.voco.loading import ConfigT
-
-__all__ = ["Facts", "Voco"]
+from vocos.voco.codec import Codec
+from vocos.weights.weights import ConfigT
 
 
-class Voco(Discrete[ConfigT]):
+class Voco(Codec[ConfigT]):
     """A frozen neural audio codec: `encode` makes latents of sound, `decode` makes sound of latents.
 
     Sound is `[batch, samples, channel]`, float in [-1, 1]; latents are `[batch, frames, latent_dim]`. Facts, lengths,
     masks and `repr` need no weights. `vocos.get_voco` makes one.
 
-    The author of a codec subclasses this, sets the class attributes of `PretrainedModule`, and gives `_build` and what
-    raises NotImplementedError here, in `Described` and, if it has codes, in `Discrete`; `vocos.testing.VocoContract`
+    Codes are integers `[batch, frames, k]`, of the first k codebooks of a codec that has a quantiser. How many is said
+    in the call, as `n_codebooks=` or, where the codec has `bandwidths`, as `bandwidth=` in kbps; fewer are the first of
+    more. The search runs in float32 whatever the dtype of the module, and under autocast.
+
+    The author of a codec subclasses this and gives what `vocos.voco.codec.Codec` lists; `vocos.testing.VocoContract`
     then tests it.
 
     Args:
         location: where the weights are; None for the default checkpoint.
         device: where the weights go when they are loaded, None for the CPU.
         dtype: what they become when they are loaded, None for float32.
-
-    Attributes:
-        name: the registered name.
     """
-
-    # What a codec gives
-
-    def _encode(self, audio: Tensor) -> Tensor:
-        """Latents `[B, latent_dim, L]` of audio `[B, channel, N]`, L = `_frames(N)`."""
-        raise NotImplementedError
-
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
-        """Audio `[B, channel, N]` of latents `[B, latent_dim, L]`; `length` are wanted, N may be more or fewer."""
-        raise NotImplementedError
-
-    def _frames(self, samples: Length) -> Length:
-        """Frames of a number of samples, 1 or more, in arithmetic that works on integers and on integer tensors."""
-        raise NotImplementedError
-
-    def _samples(self, frames: Length) -> Length:
-        """Samples of a number of frames, 1 or more, in arithmetic that works on integers and on integer tensors."""
-        raise NotImplementedError
 
     def kernels(self) -> dict[str, str]:
         """Which engine of `vocos.kernels` runs each part of the network on its device, for input without gradients.
@@ -68,7 +48,7 @@ class Voco(Discrete[ConfigT]):
 
     def __repr__(self) -> str:
         facts = ""
-        if self._config is not None:
+        if self.weights.known_config is not None:
             facts = (
                 f"sampling_rate={self.sampling_rate}, channel={self.channel}, latent_dim={self.latent_dim}, "
                 f"hop_length={self.hop_length}, "
@@ -93,7 +73,7 @@ class Voco(Discrete[ConfigT]):
             InvalidInput: before anything is loaded.
             WeightsUnavailable, CheckpointError: as `load`.
         """
-        return self._encode_with(self._encode, audio, mask)
+        return self._coded(self.to_latents, audio, mask)
 
     def decode(self, latents: Tensor, length: int | None = None, mask: Tensor | None = None) -> Tensor:
         """Sound of latents.
@@ -112,7 +92,7 @@ class Voco(Discrete[ConfigT]):
             InvalidInput: before anything is loaded.
             WeightsUnavailable, CheckpointError: as `load`.
         """
-        return self._decode_with(self._decode, latents, length, mask)
+        return self._decoded(self.to_audio, latents, length, mask)
 
     def encode_batch(self, clips: batches.Clips) -> list[Tensor]:
         """Latents of clips of any lengths, `[samples, channel]` each, tensors or arrays.
@@ -142,51 +122,125 @@ class Voco(Discrete[ConfigT]):
         """
         return batches.decode(self, latents, lengths, lambda latents, length, rows: self.decode(latents, length))
 
-    def _encode_with(self, encode: Callable[[Tensor], Tensor], audio: Tensor, mask: Tensor | None) -> Tensor:
-        """`encode` with another function in the place of `_encode`."""
-        self._require("encoder", "encode")
+    def _coded(self, encode: Callable[[Tensor], Tensor], audio: Tensor, mask: Tensor | None) -> Tensor:
+        """`encode` with another function in the place of `to_latents`."""
+        self.weights.require("encoder", "encode")
         checks.audio(audio, self.channel, self.minimum_samples)
         if mask is None:
-            return self._to_latents(encode, audio)
+            return self._latents_of(encode, audio)
         lengths = checks.row_lengths(mask, audio.shape, self.minimum_samples, "encode", "samples")
-        size = self._frames(audio.shape[1])
+        size = self.frames(audio.shape[1])
 
         def alone(part: Tensor) -> Tensor:
-            return self._to_latents(encode, part)
+            return self._latents_of(encode, part)
 
         return rows.by_length(alone, audio, lengths, size, self.latent_dim).to(self.dtype)
 
-    def _decode_with(
+    def _decoded(
         self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int | None, mask: Tensor | None
     ) -> Tensor:
-        """`decode` with another function in the place of `_decode`."""
-        self._require("decoder", "decode")
+        """`decode` with another function in the place of `to_audio`."""
+        self.weights.require("decoder", "decode")
         checks.latents(latents, self.latent_dim, self.minimum_frames)
         wanted = checks.length(length)
-        size = self._samples(latents.shape[1]) if wanted is None else wanted
+        size = self.samples(latents.shape[1]) if wanted is None else wanted
         if mask is None:
-            return self._to_audio(decode, latents, size)
+            return self._audio_of(decode, latents, size)
         lengths = checks.row_lengths(mask, latents.shape, self.minimum_frames, "decode", "frames")
 
         def alone(part: Tensor) -> Tensor:
-            return self._to_audio(decode, part, self._samples(part.shape[1]))
+            return self._audio_of(decode, part, self.samples(part.shape[1]))
 
         return rows.by_length(alone, latents, lengths, size, self.channel).to(self.dtype)
 
-    def _to_latents(self, encode: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
+    def _latents_of(self, encode: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
         self.load()
         checks.device(audio, self.device, "encode")
         with self._at_hand():
             latents = encode(rearrange(audio, "b n c -> b c n"))
             return rearrange(latents, "b d l -> b l d").to(self.dtype)
 
-    def _to_audio(self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int) -> Tensor:
+    def _audio_of(self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int) -> Tensor:
         self.load()
         checks.device(latents, self.device, "decode")
         with self._at_hand():
             audio = decode(rearrange(latents, "b l d -> b d l"), length)[..., :length]
             audio = F.pad(audio, (0, length - audio.shape[-1]))
             return rearrange(audio, "b c n -> b n c").to(self.dtype)
+
+    # Codes
+
+    def encode_codes(self, audio: Tensor, n_codebooks: int | None = None, *, bandwidth: float | None = None) -> Tensor:
+        """Codes of sound.
+
+        Args:
+            audio: float `[batch, samples, channel]` in [-1, 1].
+            n_codebooks: how many, from 1 to those of the codec; None for all.
+            bandwidth: or the kbps that they may take, one of `bandwidths`.
+
+        Returns:
+            int64 `[batch, encode_length(samples), n_codebooks]`; of a codec that keeps the loudness apart, a
+            `ScaledCodes`.
+
+        Raises:
+            InvalidInput: before anything is loaded; afterwards only if the latents are not finite, which no code stands
+                for.
+            UnsupportedOperation: if the codec has no codes.
+        """
+        self.weights.require("encoder", "encode_codes")
+        count = self.count_codebooks("encode_codes", n_codebooks, bandwidth)
+        latents = self.encode(audio)
+        checks.finite(latents, "encode_codes: latents of the audio")
+        with self._at_hand():
+            return self.pack_codes(latents, count)
+
+    def decode_codes(self, codes: Tensor, length: int | None = None) -> Tensor:
+        """Sound of codes, by however many codebooks are given.
+
+        Args:
+            codes: integers `[batch, frames, k]`, k <= n_codebooks, or what `encode_codes` returned.
+            length: as of `decode`.
+
+        Returns:
+            As `decode`.
+
+        Raises:
+            InvalidInput: before anything is loaded.
+            UnsupportedOperation: if the codec has no codes.
+        """
+        self.weights.require("decoder", "decode_codes")
+        self.check_codes(codes, "decode_codes")
+        checks.length(length)
+        return self.decode(self.codes_to_latents(codes), length)
+
+    def codes_to_latents(self, codes: Tensor) -> Tensor:
+        """What codes stand for, as latents that `decode` takes: as `decode_codes` -> `[batch, frames, latent_dim]`."""
+        self.check_codes(codes, "codes_to_latents")
+        self.load()
+        checks.device(codes, self.device, "codes_to_latents")
+        with self._at_hand():
+            return self.unpack_codes(codes).to(self.dtype)
+
+    def latents_to_codes(
+        self, latents: Tensor, n_codebooks: int | None = None, *, bandwidth: float | None = None
+    ) -> Tensor:
+        """Codes of latents: as `decode` -> as `encode_codes`."""
+        count = self.count_codebooks("latents_to_codes", n_codebooks, bandwidth)
+        checks.latents(latents, self.latent_dim, self.minimum_frames, "latents_to_codes")
+        self.load()
+        checks.device(latents, self.device, "latents_to_codes")
+        checks.finite(latents, "latents_to_codes")
+        with self._at_hand():
+            return self.pack_codes(latents, count)
+
+    def count_codebooks(self, call: str, n_codebooks: int | None, bandwidth: float | None) -> int:
+        """The number of codebooks that a call asks for."""
+        books, _ = self.codebook_shape(call)
+        if bandwidth is not None:
+            if not self.bandwidths:
+                raise InvalidInput(f"{call}: {self.name} has no bandwidths; give n_codebooks= from 1 to {books}")
+            books = self.codebooks_for(checks.choice(bandwidth, self.bandwidths, call, "bandwidth", "kbps"))
+        return checks.book_count(n_codebooks, books, call)
 
     # Lengths and masks
 
@@ -198,7 +252,7 @@ class Voco(Discrete[ConfigT]):
         Raises:
             InvalidInput: if a number is less than 1.
         """
-        return self._frames(checks.count(n, "encode_length", "samples"))
+        return self.frames(checks.count(n, "encode_length", "samples"))
 
     def decode_length(self, n: Length) -> Length:
         """Samples that `decode` returns for n frames: of an int, or elementwise of an integer tensor.
@@ -206,7 +260,7 @@ class Voco(Discrete[ConfigT]):
         Raises:
             InvalidInput: if a number is less than 1.
         """
-        return self._samples(checks.count(n, "decode_length", "frames"))
+        return self.samples(checks.count(n, "decode_length", "frames"))
 
     def encode_mask(self, mask: Tensor) -> Tensor:
         """Which frames are real: bool `[batch, samples]` -> bool `[batch, encode_length(samples)]`.
@@ -214,7 +268,7 @@ class Voco(Discrete[ConfigT]):
         A frame is real if `encode` of the row without its padding returns it.
         """
         checks.mask(mask, self.minimum_samples, "encode_mask", "samples")
-        return rows.prefixes(mask, self._frames, self._frames(mask.shape[1]))
+        return rows.prefixes(mask, self.frames, self.frames(mask.shape[1]))
 
     def decode_mask(self, mask: Tensor) -> Tensor:
         """Which samples are real: bool `[batch, frames]` -> bool `[batch, decode_length(frames)]`.
@@ -222,4 +276,4 @@ class Voco(Discrete[ConfigT]):
         A sample is real if `decode` of the row without its padding returns it.
         """
         checks.mask(mask, self.minimum_frames, "decode_mask", "frames")
-        return rows.prefixes(mask, self._samples, self._samples(mask.shape[1]))
+        return rows.prefixes(mask, self.samples, self.samples(mask.shape[1]))

@@ -13,12 +13,12 @@ from vocos.errors import InvalidInput
 from vocos.nn import gaussian
 from vocos.voco import batches
 from vocos.voco.interface import Voco
-from vocos.voco.loading import ConfigT
 from vocos.weights.hub import Location
+from vocos.weights.weights import ConfigT
 
 
 class VariationalVoco(Voco[ConfigT]):
-    """A codec whose `encode` can draw. A subclass gives `_posterior` in the place of `_encode`.
+    """A codec whose `encode` can draw. A subclass gives `to_posterior` in the place of `to_latents`.
 
     Args:
         location, device, dtype: as of `Voco`.
@@ -43,7 +43,7 @@ class VariationalVoco(Voco[ConfigT]):
             raise InvalidInput(f"{self.name}: expected sample as True or False, got {sample!r}")
         self.sample = self.original_samples if sample is None else sample
 
-    def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+    def to_posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale, before the softplus, each `[B, latent_dim, L]`, of audio `[B, channel, N]`."""
         raise NotImplementedError
 
@@ -59,7 +59,7 @@ class VariationalVoco(Voco[ConfigT]):
         Raises:
             As `encode`.
         """
-        both = self._encode_with(lambda sound: torch.cat(self._posterior(sound), dim=1), audio, None)
+        both = self._coded(lambda sound: torch.cat(self.to_posterior(sound), dim=1), audio, None)
         mean, scale = both.chunk(2, dim=-1)
         return mean, scale
 
@@ -87,7 +87,7 @@ class VariationalVoco(Voco[ConfigT]):
             WeightsUnavailable, CheckpointError: as `load`.
         """
         drawn = self.sample if sample is None else sample
-        return self._encode_with(partial(self._latents, sample=drawn, generator=generator), audio, mask)
+        return self._coded(partial(self._latents, sample=drawn, generator=generator), audio, mask)
 
     def encode_batch(
         self, clips: batches.Clips, *, sample: bool | None = None, generator: torch.Generator | None = None
@@ -102,12 +102,12 @@ class VariationalVoco(Voco[ConfigT]):
 
         def posterior(audio: Tensor, rows: list[int]) -> Tensor:
             with self._at_hand():
-                return torch.stack(self._posterior(rearrange(audio, "b n c -> b c n")), dim=1)
+                return torch.stack(self.to_posterior(rearrange(audio, "b n c -> b c n")), dim=1)
 
         heads = batches.encode(self, clips, posterior)
         drawn = [gaussian.draw(mean[None], scale[None], generator) for mean, scale in heads]
         return [rearrange(latents, "1 d l -> l d").to(self.dtype) for latents in drawn]
 
     def _latents(self, audio: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
-        mean, scale = self._posterior(audio)
+        mean, scale = self.to_posterior(audio)
         return gaussian.draw(mean, scale, generator) if sample else mean

@@ -1,5 +1,5 @@
 """From a place to named tensors and back.
 
-`hub` finds files, `tensors` reads them as data, `formats` knows the names that public checkpoints give their tensors,
-`export` writes them again.
+`source` says what is known of public checkpoints, `hub` finds files, `tensors` reads them as data, `formats` knows the
+names that public checkpoints give their tensors, `export` writes them again; `weights` is what a codec has.
 """

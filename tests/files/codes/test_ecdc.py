@@ -126,7 +126,7 @@ def test_codes_beyond_the_books_are_an_error(folder: Callable[[str], Path], tmp_
     meta, _ = golden("original-encodec_24khz-small")
     assert meta["config"]["bins"] == 64
     voco = get_voco("encodec_24khz", weights=folder("original-encodec_24khz"))
-    object.__setattr__(voco._hyperparameters, "codebook_size", 60)
+    object.__setattr__(voco.hyperparameters, "codebook_size", 60)
     (tmp_path / "a.ecdc").write_bytes(ecdc(b"\xff\xff"))
     with pytest.raises(CheckpointError, match="out of range"):
         load_codes(tmp_path / "a.ecdc", voco)

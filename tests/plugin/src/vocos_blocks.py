@@ -23,20 +23,20 @@ class BlocksConfig(Config):
 class Blocks(Voco[BlocksConfig]):
     config_type = BlocksConfig
 
-    def _facts(self, config: BlocksConfig) -> Facts:
+    def describe(self, config: BlocksConfig) -> Facts:
         return Facts(config.sampling_rate, channel=1, latent_dim=config.block, hop_length=config.block)
 
-    def _build(self, config: BlocksConfig) -> nn.Module:
+    def build(self, config: BlocksConfig) -> nn.Module:
         return nn.Identity()
 
-    def _encode(self, audio: Tensor) -> Tensor:
+    def to_latents(self, audio: Tensor) -> Tensor:
         return rearrange(pad_to_multiple(audio, self.hop_length), "b 1 (l d) -> b d l", d=self.latent_dim)
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
         return rearrange(latents, "b d l -> b 1 (l d)")
 
-    def _frames(self, samples: Length) -> Length:
+    def frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)
 
-    def _samples(self, frames: Length) -> Length:
+    def samples(self, frames: Length) -> Length:
         return frames * self.hop_length

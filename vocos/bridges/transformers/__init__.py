@@ -66,4 +66,4 @@ def audio_tokenizer(voco: Voco[Any], like: str | None = None) -> View:
 def own_config(voco: Voco[Any]) -> dict[str, Any]:
     """The config of the model of transformers that a codec can be written as; empty if there is none."""
     target = next((known for known in voco.targets if known.name == "transformers"), None)
-    return dict(target.config(voco._hyperparameters)) if target else {}
+    return dict(target.config(voco.hyperparameters)) if target else {}

@@ -170,7 +170,7 @@ class Dac(Voco[DacConfig]):
         Target("transformers", formats[1], ("config.json", "model.safetensors"), _to_transformers),
     )
 
-    def _facts(self, config: DacConfig) -> Facts:
+    def describe(self, config: DacConfig) -> Facts:
         return Facts(
             sampling_rate=config.sample_rate,
             channel=1,
@@ -180,13 +180,13 @@ class Dac(Voco[DacConfig]):
             codebook_size=config.codebook_size,
         )
 
-    def _build(self, config: DacConfig) -> nn.Module:
+    def build(self, config: DacConfig) -> nn.Module:
         return DacNetwork(config)
 
-    def _encode(self, audio: Tensor) -> Tensor:
+    def to_latents(self, audio: Tensor) -> Tensor:
         return self.network.encoder(pad_to_multiple(audio, self.hop_length).to(self.dtype))
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
         return torch.tanh(self.network.decoder(latents.to(self.dtype)))
 
     def decode_unpadded(self, latents: Tensor) -> Tensor:
@@ -199,22 +199,22 @@ class Dac(Voco[DacConfig]):
             InvalidInput: if so few frames make no sound.
         """
         checks.latents(latents, self.latent_dim, 1, "decode_unpadded")
-        if not unpadded.decoded_length(latents.shape[1], self._hyperparameters.decoder_rates):
+        if not unpadded.decoded_length(latents.shape[1], self.hyperparameters.decoder_rates):
             raise InvalidInput(f"decode_unpadded: {latents.shape[1]} frames are too few to make sound without padding")
         self.load()
         checks.device(latents, self.device, "decode_unpadded")
         features = rearrange(latents, "b l d -> b d l").to(self.dtype)
         return rearrange(torch.tanh(unpadded.decode(self.network.decoder, features)), "b c n -> b n c")
 
-    def _frames(self, samples: Length) -> Length:
+    def frames(self, samples: Length) -> Length:
         padded = ceil_div(samples, self.hop_length) * self.hop_length
-        return strided_length(padded, self._hyperparameters.encoder_rates)
+        return strided_length(padded, self.hyperparameters.encoder_rates)
 
-    def _samples(self, frames: Length) -> Length:
-        return transposed_length(frames, self._hyperparameters.decoder_rates)
+    def samples(self, frames: Length) -> Length:
+        return transposed_length(frames, self.hyperparameters.decoder_rates)
 
-    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
         return self.network.quantizer.encode(latents, n_codebooks)
 
-    def _dequantize(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         return self.network.quantizer.decode(codes)

@@ -232,8 +232,8 @@ class DacVae(VariationalVoco[AnyConfig]):
     ) -> None:
         super().__init__(location, device, dtype, sample=sample)
         self.watermark, self.message = watermark, message
-        if self._config is not None:
-            _bits(message, self._config)
+        if self.weights.known_config is not None:
+            _bits(message, self.weights.known_config)
 
     def decode(
         self,
@@ -245,12 +245,12 @@ class DacVae(VariationalVoco[AnyConfig]):
         message: Message | None = None,
     ) -> Tensor:
         """Sound of latents, as `Voco.decode`; `watermark` and `message` for this call, None for the constructor's."""
-        self._require("decoder", "decode")
+        self.weights.require("decoder", "decode")
         is_marked = self.watermark if watermark is None else watermark
-        bits = _bits(self.message if message is None else message, self._hyperparameters)
+        bits = _bits(self.message if message is None else message, self.hyperparameters)
         if mask is not None and bits is not None and bits.ndim == 2:
             raise InvalidInput("decode: one message for each row does not go with mask=; decode_batch takes both")
-        return self._decode_with(partial(self._decode, is_marked=is_marked, bits=bits), latents, length, mask)
+        return self._decoded(partial(self.to_audio, is_marked=is_marked, bits=bits), latents, length, mask)
 
     def decode_batch(
         self,
@@ -264,10 +264,10 @@ class DacVae(VariationalVoco[AnyConfig]):
 
         Messages that are not given are drawn for one item after the other in the order of the list.
         """
-        self._require("decoder", "decode_batch")
+        self.weights.require("decoder", "decode_batch")
         items = batches.listed(latents, "decode_batch")
         is_marked = self.watermark if watermark is None else watermark
-        config = self._hyperparameters
+        config = self.hyperparameters
         bits = _bits(self.message if message is None else message, config)
         if bits is None and is_marked and items and isinstance(config, WatermarkedConfig):
             bits = torch.stack([torch.randint(0, 2, (config.nbits,), dtype=torch.int64, device="cpu") for _ in items])
@@ -280,22 +280,22 @@ class DacVae(VariationalVoco[AnyConfig]):
 
         return batches.decode(self, items, lengths, decode)
 
-    def _parse(self, data: Mapping[str, Any]) -> AnyConfig:
+    def parse(self, data: Mapping[str, Any]) -> AnyConfig:
         inner = data.get("audio_codec", data)  # where SAM Audio keeps it
         return WatermarkedConfig.parse(inner) if "codebook_dim" in inner else DacVaeConfig.parse(data)
 
-    def _facts(self, config: AnyConfig) -> Facts:
+    def describe(self, config: AnyConfig) -> Facts:
         return config.facts()
 
-    def _build(self, config: AnyConfig) -> nn.Module:
+    def build(self, config: AnyConfig) -> nn.Module:
         return config.network()
 
-    def _posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+    def to_posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         mean, scale = self.network.posterior(audio.to(self.dtype))
         return mean, scale
 
-    def _decode(self, latents: Tensor, length: int, is_marked: bool = False, bits: Tensor | None = None) -> Tensor:
-        config, batch = self._hyperparameters, latents.shape[0]
+    def to_audio(self, latents: Tensor, length: int, is_marked: bool = False, bits: Tensor | None = None) -> Tensor:
+        config, batch = self.hyperparameters, latents.shape[0]
         if isinstance(config, DacVaeConfig) or not is_marked:
             return self.network.decode(latents.to(self.dtype), None)
         if bits is None:
@@ -304,8 +304,8 @@ class DacVae(VariationalVoco[AnyConfig]):
             raise InvalidInput(f"decode: {len(bits)} messages for {batch} rows that are decoded together")
         return self.network.decode(latents.to(self.dtype), bits.to(latents.device).expand(batch, config.nbits))
 
-    def _frames(self, samples: Length) -> Length:
+    def frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)
 
-    def _samples(self, frames: Length) -> Length:
+    def samples(self, frames: Length) -> Length:
         return frames * self.hop_length

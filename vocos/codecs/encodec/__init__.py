@@ -275,7 +275,7 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
         ),
     )
 
-    def _facts(self, config: EncodecAudioConfig) -> Facts:
+    def describe(self, config: EncodecAudioConfig) -> Facts:
         return Facts(
             sampling_rate=config.sampling_rate,
             channel=config.audio_channels,
@@ -286,35 +286,35 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
             bandwidths=config.target_bandwidths,
         )
 
-    def _fitted(self, config: EncodecAudioConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecAudioConfig:
+    def complete(self, config: EncodecAudioConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecAudioConfig:
         found = [match for match in map(_BOOK.search, shapes) if match]
         return replace(config, n_codebooks=len(found)) if found else config
 
-    def _build(self, config: EncodecAudioConfig) -> nn.Module:
+    def build(self, config: EncodecAudioConfig) -> nn.Module:
         return EncodecAudioNetwork(config)
 
     # Lengths
 
-    def _frames(self, samples: Length) -> Length:
-        chunks = self._hyperparameters.chunks
+    def frames(self, samples: Length) -> Length:
+        chunks = self.hyperparameters.chunks
         return chunks.frames(samples) if chunks else ceil_div(samples, self.hop_length)
 
-    def _samples(self, frames: Length) -> Length:
-        chunks = self._hyperparameters.chunks
+    def samples(self, frames: Length) -> Length:
+        chunks = self.hyperparameters.chunks
         return chunks.samples(frames) if chunks else frames * self.hop_length
 
     def _piece_frames(self, frames: int) -> list[int]:
-        chunks = self._hyperparameters.chunks
+        chunks = self.hyperparameters.chunks
         return chunks.piece_frames(frames) if chunks else [frames]
 
     # Sound and latents
 
-    def _encode(self, audio: Tensor) -> Tensor:
-        chunks = self._hyperparameters.chunks
+    def to_latents(self, audio: Tensor) -> Tensor:
+        chunks = self.hyperparameters.chunks
         return chunks.encode(self._encode_piece, audio) if chunks else self._encode_piece(audio)
 
     def _encode_piece(self, audio: Tensor) -> Tensor:
-        if not self._hyperparameters.normalize:
+        if not self.hyperparameters.normalize:
             return self.network.encoder(audio.to(self.dtype))
         power = audio.float().mean(dim=1, keepdim=True).square().mean(dim=-1, keepdim=True)
         # The root of 0 has no gradient.
@@ -322,47 +322,47 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
         latents = self.network.encoder((audio / scale).to(self.dtype))
         return torch.cat([latents.float(), scale.expand(-1, 1, latents.shape[-1])], dim=1)
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
-        chunks = self._hyperparameters.chunks
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
+        chunks = self.hyperparameters.chunks
         return chunks.decode(self._decode_piece, latents) if chunks else self._decode_piece(latents)
 
     def _decode_piece(self, latents: Tensor) -> Tensor:
-        if not self._hyperparameters.normalize:
+        if not self.hyperparameters.normalize:
             return self.network.decoder(latents.to(self.dtype))
         audio = self.network.decoder(latents[:, :-1].to(self.dtype))
         return audio * _common(latents[:, -1].float())[:, None, None]
 
     # Codes
 
-    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
         return self.network.quantizer.encode(latents, n_codebooks)
 
-    def _dequantize(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         return self.network.quantizer.decode(codes)
 
-    def _packed(self, latents: Tensor, n_codebooks: int) -> Any:
-        if not self._hyperparameters.normalize:
-            return super()._packed(latents, n_codebooks)
+    def pack_codes(self, latents: Tensor, n_codebooks: int) -> Any:
+        if not self.hyperparameters.normalize:
+            return super().pack_codes(latents, n_codebooks)
         pieces = torch.split(latents[..., -1].float(), self._piece_frames(latents.shape[1]), dim=1)
         scales = torch.stack([_common(piece) for piece in pieces], dim=1)
-        return ScaledCodes(super()._packed(latents[..., :-1], n_codebooks), scales)
+        return ScaledCodes(super().pack_codes(latents[..., :-1], n_codebooks), scales)
 
-    def _unpacked(self, codes: Any) -> Tensor:
+    def unpack_codes(self, codes: Any) -> Tensor:
         if not isinstance(codes, ScaledCodes):
-            return super()._unpacked(codes)
+            return super().unpack_codes(codes)
         repeats = torch.tensor(self._piece_frames(codes.shape[1]), dtype=torch.int64, device=codes.device)
         scale = codes.scales.float().repeat_interleave(repeats, dim=1)
-        return torch.cat([super()._unpacked(codes.codes), scale[..., None]], dim=2)
+        return torch.cat([super().unpack_codes(codes.codes), scale[..., None]], dim=2)
 
-    def _check_codes(self, codes: Any, call: str) -> None:
-        if not self._hyperparameters.normalize:
-            return super()._check_codes(codes, call)
+    def check_codes(self, codes: Any, call: str) -> None:
+        if not self.hyperparameters.normalize:
+            return super().check_codes(codes, call)
         if not isinstance(codes, ScaledCodes):
             raise InvalidInput(
                 f"{call}: expected ScaledCodes, as of encode_codes, got a {type(codes).__name__}; the loudness of the "
                 "sound is not in the codes alone: vocos.ScaledCodes(codes, scales), scales float [batch, chunks]"
             )
-        super()._check_codes(codes.codes, call)
+        super().check_codes(codes.codes, call)
         wanted = (codes.shape[0], len(self._piece_frames(codes.shape[1])))
         if not (isinstance(codes.scales, Tensor) and codes.scales.is_floating_point() and codes.scales.shape == wanted):
             given = f"{codes.scales.dtype} {list(codes.scales.shape)}" if isinstance(codes.scales, Tensor) else "none"

@@ -240,7 +240,7 @@ class Xcodec(Voco[XcodecConfig]):
         ),
     )
 
-    def _facts(self, config: XcodecConfig) -> Facts:
+    def describe(self, config: XcodecConfig) -> Facts:
         return Facts(
             sampling_rate=config.sample_rate,
             channel=1,
@@ -251,30 +251,30 @@ class Xcodec(Voco[XcodecConfig]):
             bandwidths=config.target_bandwidths,
         )
 
-    def _books(self, bandwidth: float) -> int:
-        return self._hyperparameters.books(bandwidth)
+    def codebooks_for(self, bandwidth: float) -> int:
+        return self.hyperparameters.books(bandwidth)
 
-    def _build(self, config: XcodecConfig) -> nn.Module:
+    def build(self, config: XcodecConfig) -> nn.Module:
         return XcodecNetwork(config)
 
-    def _encode(self, audio: Tensor) -> Tensor:
+    def to_latents(self, audio: Tensor) -> Tensor:
         return self.network.encode(pad_to_multiple(audio, self.hop_length).to(self.dtype))
 
-    def _decode(self, latents: Tensor, length: int) -> Tensor:
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
         return self.network.decode(latents.to(self.dtype))
 
-    def _frames(self, samples: Length) -> Length:
+    def frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)
 
-    def _samples(self, frames: Length) -> Length:
+    def samples(self, frames: Length) -> Length:
         return frames * self.hop_length
 
-    def _quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
         return self.network.quantizer.encode(latents, n_codebooks)
 
-    def _dequantize(self, codes: Tensor) -> Tensor:
+    def dequantize(self, codes: Tensor) -> Tensor:
         return self.network.quantizer.decode(codes)
 
-    def _to_latents(self, encode: Any, audio: Tensor) -> Tensor:
-        transformers_classes(self._hyperparameters.semantic_model)  # without it, say so before anything is loaded
-        return super()._to_latents(encode, audio)
+    def _latents_of(self, encode: Any, audio: Tensor) -> Tensor:
+        transformers_classes(self.hyperparameters.semantic_model)  # without it, say so before anything is loaded
+        return super()._latents_of(encode, audio)

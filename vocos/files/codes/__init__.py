@@ -50,7 +50,7 @@ def save_codes(
     path = Path(path)
     _, entries = book_shape(voco)
     plain = codes.codes if isinstance(codes, ScaledCodes) else codes
-    voco._check_codes(codes, "save_codes")
+    voco.check_codes(codes, "save_codes")
     if len(plain) != 1:
         raise InvalidInput(f"save_codes: expected the codes of one clip, got {len(plain)} rows; give a file to each")
     if path.is_dir() or not path.parent.is_dir():

@@ -1,0 +1,311 @@
+"""What the author of a codec gives, in one class: facts, lengths, a network, two directions, and where weights are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from vocos.config import Config
+from vocos.errors import InvalidInput, UnsupportedOperation
+from vocos.nn.length import Length
+from vocos.nn.quantize import affordable_books
+from vocos.voco import checks
+from vocos.voco.codes import ScaledCodes
+from vocos.voco.lazy import LazyModule
+from vocos.weights.export import Target
+from vocos.weights.formats import Format
+from vocos.weights.hub import Layouts, Location
+from vocos.weights.source import Checkpoint, Source
+from vocos.weights.tensors import TensorFile
+from vocos.weights.weights import ConfigT, Weights
+
+
+class Facts(NamedTuple):
+    """What follows from a config; the properties of `Codec` of these names say what each is."""
+
+    sampling_rate: int
+    channel: int
+    latent_dim: int
+    hop_length: int
+    minimum_samples: int = 1
+    minimum_frames: int = 1
+    n_codebooks: int | None = None
+    codebook_size: int | None = None
+    bandwidths: tuple[float, ...] = ()
+
+
+class Codec(LazyModule, Generic[ConfigT]):
+    """A codec as its author describes it. `vocos.Voco` adds what users call; authors subclass that.
+
+    The attributes, and the methods down to "What follows", are what an author may give. Only `config_type`, `describe`,
+    `build`, `to_latents`, `to_audio`, `frames` and `samples` have to be given.
+
+    Args:
+        location: where the weights are; None for the default checkpoint.
+        device: where the weights go when they are loaded, None for the CPU.
+        dtype: what they become when they are loaded, None for float32.
+
+    Attributes:
+        config_type: dataclass of the hyperparameters.
+        checkpoints: what each registered name of this architecture stands for, the default first; none for a codec
+            without weights whose config has defaults for all.
+        known: other public checkpoints that can be read.
+        layouts: names of the files of config and weights, besides what `save` writes.
+        formats: of the checkpoints that can be read, besides what `save` writes.
+        targets: layouts that `export` writes, besides our own.
+        halves: which attributes of the network only the "encoder" needs, which only the "decoder"; the rest is both's.
+            The networks of some configs may lack some. None if the codec does not say: then it cannot be halved.
+        weightless: those of the two that have no weights, and so need no file.
+        weights: where the weights are and how they come into a network.
+    """
+
+    config_type: ClassVar[type[Config]]
+    checkpoints: ClassVar[Mapping[str, Checkpoint[Any]]] = {}
+    known: ClassVar[tuple[Source, ...]] = ()
+    layouts: ClassVar[Layouts] = ()
+    formats: ClassVar[tuple[Format[Any], ...]] = ()
+    targets: ClassVar[tuple[Target[Any], ...]] = ()
+    halves: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
+    weightless: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        location: Location | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(device, dtype)
+        self.weights: Weights[ConfigT] = Weights(self, location)
+        self._described: tuple[ConfigT, Facts] | None = None
+
+    def describe(self, config: ConfigT) -> Facts:
+        """What follows from a config."""
+        raise NotImplementedError
+
+    def build(self, config: ConfigT) -> nn.Module:
+        """The network of a config. It is made on the meta device: no value may be computed for its parameters."""
+        raise NotImplementedError
+
+    def to_latents(self, audio: Tensor) -> Tensor:
+        """Latents `[B, latent_dim, L]` of audio `[B, channel, N]`, L = `frames(N)`."""
+        raise NotImplementedError
+
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
+        """Audio `[B, channel, N]` of latents `[B, latent_dim, L]`; `length` are wanted, N may be more or fewer."""
+        raise NotImplementedError
+
+    def frames(self, samples: Length) -> Length:
+        """Frames of a number of samples, 1 or more, in arithmetic that works on integers and on integer tensors."""
+        raise NotImplementedError
+
+    def samples(self, frames: Length) -> Length:
+        """Samples of a number of frames, 1 or more, in arithmetic that works on integers and on integer tensors."""
+        raise NotImplementedError
+
+    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+        """Codes `[B, n_codebooks, L]` of latents `[B, latent_dim, L]`, searched in float32; of a codec with codes."""
+        raise NotImplementedError
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        """Latents `[B, latent_dim, L]` of codes `[B, k, L]`; of a codec with codes."""
+        raise NotImplementedError
+
+    def pack_codes(self, latents: Tensor, n_codebooks: int) -> Tensor:
+        """The codes that a call returns for latents `[B, L, D]`."""
+        return rearrange(self.quantize(rearrange(latents, "b l d -> b d l"), n_codebooks), "b k l -> b l k")
+
+    def unpack_codes(self, codes: Tensor) -> Tensor:
+        """Latents `[B, L, D]` of codes that a call was given."""
+        return rearrange(self.dequantize(rearrange(codes, "b l k -> b k l").long()), "b d l -> b l d")
+
+    def check_codes(self, codes: Tensor, call: str) -> None:
+        """Raise InvalidInput unless the codes are such as a call takes."""
+        books, entries = self.codebook_shape(call)
+        if isinstance(codes, ScaledCodes):
+            raise InvalidInput(f"{call}: {self.name} takes a plain tensor, got ScaledCodes; give their .codes")
+        if isinstance(codes, Tensor) and codes.ndim == 3 and codes.shape[2] in map(self.codebooks_for, self.bandwidths):
+            books = max(books, codes.shape[2])  # of another bandwidth than the codec's own
+        checks.codes(codes, books, entries, call)
+
+    def codebooks_for(self, bandwidth: float) -> int:
+        """Codebooks that a bandwidth in kbps pays for, at least one."""
+        return affordable_books(bandwidth, self.codebook_size or 2, self.frame_rate)
+
+    def parse(self, data: Mapping[str, Any]) -> ConfigT:
+        """The config of a checkpoint's file."""
+        return self.config_type.parse(data)  # type: ignore[return-value]
+
+    def complete(self, config: ConfigT, shapes: Mapping[str, tuple[int, ...]]) -> ConfigT:
+        """The config completed with what only the shapes of the tensors tell, ours or a file's; usually nothing."""
+        return config
+
+    def companion(self) -> tuple[Format[ConfigT], TensorFile]:
+        """The file of what the checkpoint's format lacks, and its format, for a codec with such a format."""
+        raise NotImplementedError
+
+    # What follows
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return self.weights.name
+
+    @property
+    def hyperparameters(self) -> ConfigT:
+        """The config in force."""
+        return self.weights.config
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The hyperparameters in force, as plain data."""
+        return self.hyperparameters.as_dict()
+
+    @property
+    def facts(self) -> Facts:
+        """All facts at once."""
+        config, known = self.weights.config, self._described
+        if known is None or known[0] is not config:
+            known = self._described = config, self.describe(config)
+        return known[1]
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of the audio, in Hz."""
+        return self.facts.sampling_rate
+
+    @property
+    def channel(self) -> int:
+        """Audio channels: 1 or 2."""
+        return self.facts.channel
+
+    @property
+    def latent_dim(self) -> int:
+        """Size of the last axis of latents."""
+        return self.facts.latent_dim
+
+    @property
+    def hop_length(self) -> int:
+        """Audio samples per latent frame."""
+        return self.facts.hop_length
+
+    @property
+    def minimum_samples(self) -> int:
+        """The fewest samples that `encode` takes."""
+        return self.facts.minimum_samples
+
+    @property
+    def minimum_frames(self) -> int:
+        """The fewest frames that `decode` takes."""
+        return self.facts.minimum_frames
+
+    @property
+    def frame_rate(self) -> float:
+        """Latent frames per second."""
+        return self.sampling_rate / self.hop_length
+
+    @property
+    def n_codebooks(self) -> int | None:
+        """Codebooks of the quantiser; None for a codec without codes."""
+        return self.facts.n_codebooks
+
+    @property
+    def codebook_size(self) -> int | None:
+        """Entries of each codebook; None for a codec without codes."""
+        return self.facts.codebook_size
+
+    @property
+    def bits_per_second(self) -> float | None:
+        """Rate of the codes of all codebooks; None for a codec without codes."""
+        if self.n_codebooks is None or self.codebook_size is None:
+            return None
+        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
+
+    @property
+    def bandwidths(self) -> tuple[float, ...]:
+        """Rates in kbps that codes can be asked for by; none for a codec whose codes are only counted in codebooks."""
+        return self.facts.bandwidths
+
+    def codebook_shape(self, call: str) -> tuple[int, int]:
+        """Codebooks of the codec, and entries of each.
+
+        Raises:
+            UnsupportedOperation: if it has none.
+        """
+        if self.n_codebooks is None or self.codebook_size is None:
+            raise UnsupportedOperation(
+                f"{call}: {self.name} has no discrete codes, only continuous latents; dac and encodec have codes"
+            )
+        return self.n_codebooks, self.codebook_size
+
+    @property
+    def part(self) -> str | None:
+        """The half that is read and held, "encoder" or "decoder"; None for both."""
+        return self.weights.part
+
+    @property
+    def source(self) -> str | None:
+        """Where the weights come from; None for a codec that has none."""
+        return self.weights.source
+
+    @property
+    def revision(self) -> str | None:
+        """Commit of the weights on the Hub once they are loaded, before that the revision asked for; None elsewhere."""
+        return self.weights.revision
+
+    @property
+    def license(self) -> str | None:
+        """Identifier of the licence of the weights, None if none is stated."""
+        return self.weights.license
+
+    @property
+    def restrictions(self) -> list[str]:
+        """What a user of the weights must know, in words: whether they are gated, or not for commercial use."""
+        return self.weights.restrictions
+
+    @property
+    def alternatives(self) -> list[str]:
+        """Calls that give the same codec with weights that are public, each with its licence; none if its own are."""
+        return self.weights.alternatives
+
+    def fetch(self) -> list[Path]:
+        """Bring the files of the weights to this machine without loading them.
+
+        Returns:
+            Their paths: of the config, if it has a file, of the weights, and of what completes them.
+        """
+        return self.weights.fetch()
+
+    def save(self, folder: str | Path) -> None:
+        """Write `model.safetensors` and `config.json`, which `get_voco(name, weights=folder)` reads back.
+
+        Those of a half hold that half, and are read back with the same `part=`. Each file replaces an older one of its
+        name only when it is complete.
+        """
+        self.export(folder, "vocos")
+
+    def export(self, folder: str | Path, target: str) -> list[Path]:
+        """Write the weights in a public layout, or "vocos" for our own.
+
+        Returns:
+            The files written.
+
+        Raises:
+            InvalidInput: if the codec has no such layout, or it cannot hold these weights.
+            UnsupportedOperation: if the codec has no weights, or only half of them for a layout that is not ours.
+        """
+        return self.weights.export(Path(folder), target, self._state)
+
+    def _state(self) -> dict[str, Tensor]:
+        return self.network.state_dict()
+
+    def _empty_network(self, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+        return self.weights.empty_network(shapes)
+
+    def _loaded_network(self) -> nn.Module:
+        return self.weights.network(self._device, self._dtype)
