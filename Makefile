@@ -5,10 +5,15 @@ BIN := $(VENV)/bin
 VENV_PYPI := .venv-pypi
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test portable peers pypi lint bench table clean
+.PHONY: demo quick test portable peers pypi lint bench table clean
 
 demo: $(VENV)/demo
 	$(BIN)/vocos demo --output demo
+
+# The tests to run while working, those of QUICK; `make quick QUICK=tests/weights` for others.
+QUICK ?= tests/test_structure.py tests/test_registry.py tests/voco tests/nn tests/codecs tests/files
+quick: $(VENV)/test
+	$(BIN)/python -m pytest -n 2 -q $(QUICK)
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 -q
@@ -40,6 +45,7 @@ bench: $(VENV)/bench $(VENV_PYPI)/bench
 # What `vocos list` says without importing torch, and the tables of README and docs.
 table: $(VENV)/test
 	$(BIN)/python tools/make_table.py
+	$(BIN)/python tools/make_pages.py
 
 clean:
 	rm -rf $(VENV) $(VENV_PYPI) build dist demo vocos.egg-info
