@@ -96,6 +96,14 @@ def test_make_targets_named_anywhere_are_in_the_makefile() -> None:
     assert {"lint", "quick", "test", "peers", "table"} <= named <= targets
 
 
+def test_quick_tests_are_there() -> None:
+    listed = re.search(
+        r"^QUICK \?= (.*?[^\\])$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert listed is not None
+    assert all((ROOT / name).exists() for name in listed[1].replace("\\", "").split())
+
+
 def test_tables_and_pages_are_what_the_rows_of_the_codecs_say() -> None:
     tool = runpy.run_path(str(ROOT / "tools" / "make_pages.py"))
     for path, text in tool["pages"]().items():

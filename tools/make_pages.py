@@ -22,7 +22,7 @@ from vocos.weights.source import DEFAULT_REPOSITORY, Source
 
 ROOT = Path(__file__).parent.parent
 CODECS = ROOT / "docs" / "codecs"
-TIMES = ROOT / "benchmarks" / "results" / "cpu.csv"
+RESULTS = ROOT / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- made by make table: (\w+) ?(\w*) -->\n).*?(<!-- end -->)", re.DOTALL)
 NEW_PAGE = """# {title}
 
@@ -166,8 +166,7 @@ def all_formats(links: str) -> str:
 
 def speed(links: str) -> str:
     """Times beside other implementations: those of 10 s, one clip, of the last results that are kept."""
-    with TIMES.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["seconds"] == "10.0" and row["batch"] == "1"]
+    rows = [row for row in results("cpu.csv") if row["seconds"] == "10.0" and row["batch"] == "1"]
     header = ["10 s of audio", "beside", "theirs", "with torch.compile", "ours, float32", "ours, bfloat16"]
     cases = dict.fromkeys(row["case"] for row in rows)
     return table(header, [speed_line(case, [row for row in rows if row["case"] == case]) for case in cases])
@@ -185,8 +184,40 @@ def speed_line(case: str, rows: list[dict[str, str]]) -> list[str]:
     return [case, peer, *theirs, ours(eager["float32"]), ours(eager.get("bfloat16"))]
 
 
+def gpu(links: str) -> str:
+    """Times on GPUs beside eager PyTorch in the same dtype, of all results that are kept."""
+    lines = []
+    for path in sorted(RESULTS.glob("gpu-*.csv")):
+        rows = [row for row in results(path.name) if row["times_eager"]]
+        works = dict.fromkeys((row["work"], row["dtype"]) for row in rows)
+        for work in works:
+            found = {row["contestant"]: row for row in rows if (row["work"], row["dtype"]) == work}
+            lines.append(
+                [path.stem.removeprefix("gpu-"), *work, *(gpu_cell(found.get(name)) for name in GPU_CONTESTANTS)]
+            )
+    return table(["GPU", "work", "dtype", *GPU_CONTESTANTS.values()], lines)
+
+
+GPU_CONTESTANTS = {
+    "eager": "eager PyTorch",
+    "recipe": "torch.compile, channels-last, captured",
+    "ours": "ours",
+    "ours, captured": "ours, captured",
+}
+
+
+def gpu_cell(row: dict[str, str] | None) -> str:
+    return f"{float(row['ms']):.1f} ms, {float(row['times_eager']):.2f}x" if row else ""
+
+
+def results(name: str) -> list[dict[str, str]]:
+    """The lines of a file of results."""
+    with (RESULTS / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 BLOCKS: dict[str, Callable[[str], str]] = {
-    block.__name__: block for block in (codecs, facts, checkpoints, formats, all_formats, speed)
+    block.__name__: block for block in (codecs, facts, checkpoints, formats, all_formats, speed, gpu)
 }
 
 # Cells
