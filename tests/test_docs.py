@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from conftest import OTHERS
 
 import vocos
@@ -89,6 +90,7 @@ def test_command_is_one_of_the_command_line(command: str) -> None:
 def test_make_targets_named_anywhere_are_in_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     others = [ROOT / ".pre-commit-config.yaml", ROOT / ".github" / "workflows" / "ci.yml"]
+    assert all(yaml.safe_load(path.read_text(encoding="utf-8")) for path in others)
     texts = [*TEXTS.values(), *(path.read_text(encoding="utf-8") for path in others)]
     named = {
         name for text in texts for name in re.findall(r"(?:`|^\s*|run: |entry: )make ([a-z]+)", text, re.MULTILINE)
@@ -126,6 +128,10 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
 def test_index_names_every_page() -> None:
     named = {(INDEX.parent / name).resolve() for name in re.findall(r"\]\(([\w/.-]+\.md)\)", INDEX.read_text("utf-8"))}
     assert named >= {page.resolve() for page in (ROOT / "docs").rglob("*.md")} - {INDEX}
+
+
+def test_citation_is_of_this_version() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == vocos.__version__
 
 
 def test_readme_is_short() -> None:

@@ -210,6 +210,12 @@ def gpu_cell(row: dict[str, str] | None) -> str:
     return f"{float(row['ms']):.1f} ms, {float(row['times_eager']):.2f}x" if row else ""
 
 
+def plugin(links: str) -> str:
+    """The modules of the distribution that tests/plugin is."""
+    modules = sorted((ROOT / "tests" / "plugin" / "src").glob("*.py"))
+    return "\n\n".join(f"```python\n{path.read_text(encoding='utf-8').strip()}\n```" for path in modules)
+
+
 def results(name: str) -> list[dict[str, str]]:
     """The lines of a file of results."""
     with (RESULTS / name).open(encoding="utf-8", newline="") as file:
@@ -217,7 +223,7 @@ def results(name: str) -> list[dict[str, str]]:
 
 
 BLOCKS: dict[str, Callable[[str], str]] = {
-    block.__name__: block for block in (codecs, facts, checkpoints, formats, all_formats, speed, gpu)
+    block.__name__: block for block in (codecs, facts, checkpoints, formats, all_formats, speed, gpu, plugin)
 }
 
 # Cells
