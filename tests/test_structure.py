@@ -126,6 +126,23 @@ def test_every_layer_is_of_modules_that_exist() -> None:
     assert {layer_of(module_of(path)) for path in FILES} == set(LEVEL)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "vocos.testing.VocoContract",
+        "vocos.config.Config",
+        "vocos.voco.Facts",
+        "vocos.voco.Voco",
+        "vocos.pretrained.Vocos",
+        "vocos.feature_extractors.EncodecFeatures",
+        "vocos.cli.main",
+    ],
+)
+def test_names_that_programs_import_stay_where_they_are(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    assert getattr(importlib.import_module(module), name)
+
+
 def test_importing_the_package_does_not_import_torch() -> None:
     program = (
         "import sys, vocos; dir(vocos); print(sorted(m for m in sys.modules if m in ('torch', 'numpy', 'einops')))"

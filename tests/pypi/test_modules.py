@@ -51,6 +51,7 @@ def test_every_module_is_what_pypis_was() -> None:
         assert_same(modules(), dict(arrays))
 
 
+@pytest.mark.pypi
 @pytest.mark.skipif(OTHER_PYTHON is None, reason="VOCOS_PYPI_PYTHON names no interpreter with PyPI's vocos")
 def test_every_module_is_what_pypis_is(tmp_path: Path) -> None:
     program = Path(__file__).parents[1] / "pypi_calls.py"

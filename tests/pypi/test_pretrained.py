@@ -82,6 +82,7 @@ def test_every_call_gives_what_pypis_gave(key: str, folders: dict[str, Path], mo
         assert_same(ours(folders[key], monkeypatch), dict(arrays))
 
 
+@pytest.mark.pypi
 @pytest.mark.skipif(OTHER_PYTHON is None, reason="VOCOS_PYPI_PYTHON names no interpreter with PyPI's vocos")
 @pytest.mark.parametrize("key", [*KEYS, "published-size"])
 def test_every_call_gives_what_pypis_gives(
