@@ -143,7 +143,8 @@ def tap(voco: Voco[Any], item: StandIn, array: str, monkeypatch: pytest.MonkeyPa
             for name in meta["tensors"]
         )
     )
-    theirs = {f"{prefix}{path}": ours for ours, path in known.modules(voco.hyperparameters).items()}
+    rules = known.rules(voco.hyperparameters)
+    theirs = {f"{prefix}{getattr(rule, 'name', rule)}": ours for ours, rule in rules.items() if ours}
     inside = [ours for path, ours in theirs.items() if path == array or path.startswith(f"{array}.")]
     if ".block." not in array:  # of facebook's decoder: its blocks hold layers of the watermark too
         inside = [path for path in inside if not path.startswith("watermark.up") and "watermark.down" not in path]

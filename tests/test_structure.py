@@ -23,6 +23,7 @@ LAYERS = [
         "kernels",
         "weights.atomic",
         "weights.empty",
+        "weights.rules",
         "weights.source",
         "weights.intact",
         "weights.refusals",

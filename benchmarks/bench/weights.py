@@ -23,9 +23,7 @@ BRANCH_GAIN = 0.3
 # Of what ours reads and does not export.
 ENCODEC_FILE = "encodec_24khz-d7cc33bc.th"
 LAYOUTS: tuple[export.Target[Any], ...] = (
-    export.Target(
-        "original", FORMATS[1], ("config.json", ENCODEC_FILE), lambda config: config.as_dict(), export.OLD_STYLE
-    ),
+    export.Target("original", FORMATS[1], ("config.json", ENCODEC_FILE), lambda config: config.as_dict()),
 )
 
 

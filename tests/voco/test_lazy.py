@@ -299,7 +299,7 @@ def test_loading_never_holds_the_weights_twice(tmp_path: Path) -> None:
     tensors = {}
     for name, tensor in network.state_dict().items():  # stored with weight norm, as the public file
         path, _, leaf = name.rpartition(".")
-        public = f"{voco.formats[0].modules(voco.config_type.parse(config))[path]}.{leaf}"
+        public = f"{voco.formats[0].rules(voco.config_type.parse(config))[path].name}.{leaf}"
         if leaf == "weight":
             tensors[f"{public}_g"] = torch.ones(tensor.shape[0], 1, 1)
             tensors[f"{public}_v"] = torch.ones_like(tensor)

@@ -21,8 +21,9 @@ from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
 from vocos.nn.names import hub_names, numbered_names
 from vocos.voco import Facts
 from vocos.voco.variational import VariationalVoco
-from vocos.weights.export import OLD_STYLE, Target
+from vocos.weights.export import Target
 from vocos.weights.formats import Format
+from vocos.weights.rules import Reshaped, Rules, weight_norm
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
 
@@ -85,16 +86,20 @@ def _from_stable_audio(data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def diffusers_names(config: OobleckConfig) -> dict[str, str]:
-    """Module paths, ours -> those of diffusers and of the original package."""
+def diffusers_rules(config: OobleckConfig) -> Rules:
+    """How diffusers and the original package store the modules."""
     n_blocks = len(config.downsampling_ratios)
-    return hub_names(n_blocks, n_blocks)
+    return weight_norm(hub_names(n_blocks, n_blocks))
 
 
-def stable_audio_names(config: OobleckConfig) -> dict[str, str]:
-    """Module paths, ours -> those of stable-audio-tools."""
+def stable_audio_rules(config: OobleckConfig) -> Rules:
+    """How stable-audio-tools stores them: the parameters of a snake are `[C]` there, `[1, C, 1]` here."""
     n_blocks = len(config.downsampling_ratios)
-    return numbered_names("encoder.layers", "decoder.layers", "layers", n_blocks, n_blocks)
+    names = numbered_names("encoder.layers", "decoder.layers", "layers", n_blocks, n_blocks)
+    snakes = [(ours, theirs) for ours, theirs in names.items() if "snake" in ours]
+    return weight_norm(names) | {
+        f"{ours}.{leaf}": Reshaped(f"{theirs}.{leaf}", (-1,)) for ours, theirs in snakes for leaf in ("alpha", "beta")
+    }
 
 
 def _diffusers_problem(config: OobleckConfig) -> str | None:
@@ -186,12 +191,11 @@ class Oobleck(VariationalVoco[OobleckConfig]):
         ),
     )
     formats = (
-        Format("diffusers", marker="encoder.conv1", modules=diffusers_names),
+        Format("diffusers", marker="encoder.conv1", rules=diffusers_rules),
         Format(
             "stable-audio-tools",
             marker="encoder.layers.0",
-            modules=stable_audio_names,
-            has_flat_snakes=True,
+            rules=stable_audio_rules,
             # Of a whole diffusion model; of a training checkpoint, the averaged copy first; of an autoencoder.
             prefixes=("pretransform.model.", "autoencoder_ema.ema_model.", "autoencoder.", ""),
         ),
@@ -203,12 +207,9 @@ class Oobleck(VariationalVoco[OobleckConfig]):
             formats[0],
             ("config.json", "diffusion_pytorch_model.safetensors"),
             lambda config: {"_class_name": "AutoencoderOobleck", **config.as_dict()},
-            OLD_STYLE,
             problem=_diffusers_problem,
         ),
-        Target(
-            "stable-audio-tools", formats[1], ("model_config.json", "model.safetensors"), _to_stable_audio, OLD_STYLE
-        ),
+        Target("stable-audio-tools", formats[1], ("model_config.json", "model.safetensors"), _to_stable_audio),
     )
 
     def describe(self, config: OobleckConfig) -> Facts:

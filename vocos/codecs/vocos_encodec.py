@@ -119,13 +119,13 @@ def constants(config: EncodecConfig) -> dict[str, Tensor]:
 
 # EnCodec alone: the conversion to transformers, and the original file.
 COMPANIONS: tuple[Format[EncodecConfig], ...] = (
-    Format("transformers EnCodec", marker="encoder.layers.0.conv", unused=("decoder.", "quantizer.")),
+    Format("transformers EnCodec", marker="encoder.layers.0.conv", unused=("decoder.*", "quantizer.*")),
     Format(
         "original EnCodec",
         marker="encoder.model.0.conv.conv",
         prefixes=("", ENCODEC),
-        modules=encoder_names,
-        unused=("decoder.", "quantizer."),
+        rules=encoder_names,
+        unused=("decoder.*", "quantizer.*"),
     ),
 )
 COMPANION_LAYOUTS = (("config.json", "model.safetensors"), (None, "encodec_24khz-d7cc33bc.th"))
@@ -200,17 +200,17 @@ class Encodec(Voco[EncodecConfig]):
         Format(
             "original",
             marker=f"{ENCODEC}encoder.model.0.conv.conv",
-            modules=whole_names,
-            unused=(f"{ENCODEC}decoder.", f"{ENCODEC}quantizer."),
+            rules=whole_names,
+            unused=(f"{ENCODEC}decoder.*", f"{ENCODEC}quantizer.*"),
             constants=constants,
         ),
         Format(
-            "charactr", marker="backbone.embed", modules=lambda config: CODEBOOKS, constants=constants, lacks="encoder."
+            "charactr", marker="backbone.embed", rules=lambda config: CODEBOOKS, constants=constants, lacks="encoder."
         ),
         Format(
             "transformers",
             marker="embed",
-            modules=transformers_vocos_names,
+            rules=transformers_vocos_names,
             constants=lambda config: {"decoder.window": hann_window(config.n_fft)},
             lacks="encoder.",
         ),

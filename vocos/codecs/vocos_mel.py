@@ -145,7 +145,7 @@ class Mel(Voco[MelConfig]):
         Format(
             "transformers",
             marker="embed",
-            modules=lambda config: transformers_names(config.num_layers),
+            rules=lambda config: transformers_names(config.num_layers),
             constants=lambda config: {"decoder.window": hann_window(config.n_fft)},
         ),
     )

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vocos.weights.atomic import replacing
-from vocos.weights.formats import WEIGHT_NORM, ConfigT, Format, direction_norm, public_name
+from vocos.weights.formats import ConfigT, Format
+from vocos.weights.rules import rule_of, written
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,9 @@ class Target(Generic[ConfigT]):
 
     Attributes:
         name: what `vocos convert --to` calls it.
-        format: how the tensors are named.
+        format: whose rules, backwards, make the tensors.
         files: of config and weights; without a config file it goes into the weights, a pickle as of its publisher.
         config: what the config file says, for a config.
-        weight_norm: which pair of leaves, of `checkpoint.WEIGHT_NORM`, holds a convolution's weight; None for itself.
-        has_weight_norm: whether the convolutions of a config have weight norm at all.
-        plain: beginnings of our names of convolutions that have no weight norm in spite of that.
         problem: why a config cannot be written so, None if it can.
     """
 
@@ -36,44 +34,23 @@ class Target(Generic[ConfigT]):
     format: Format[ConfigT]
     files: tuple[str | None, str]
     config: Callable[[ConfigT], Mapping[str, Any]]
-    weight_norm: tuple[str, str] | None = None
-    has_weight_norm: Callable[[ConfigT], bool] = lambda config: True
-    plain: tuple[str, ...] = ()
     problem: Callable[[ConfigT], str | None] = lambda config: None
-
-
-OLD_STYLE, NEW_STYLE = WEIGHT_NORM
 
 
 def public_state(state: Mapping[str, Tensor], target: Target[ConfigT], config: ConfigT) -> dict[str, Tensor]:
     """Tensors under the names of a target, from a network's own.
 
     What the target's format has no place for is left out: the companion's tensors.
+
+    Raises:
+        InvalidInput: if several of ours make one of theirs, and not all are there.
     """
-    modules, public = target.format.modules(config), dict(target.format.constants(config))
-    for name, tensor in state.items():
-        if target.format.lacks and name.startswith(target.format.lacks):
-            continue
-        leaf, theirs = name.rpartition(".")[2], public_name(name, modules)
-        is_normed = leaf == "weight" and tensor.ndim == 3 and not name.startswith(target.plain)
-        if target.weight_norm and is_normed and target.has_weight_norm(config):
-            path = theirs.removesuffix(".weight")
-            magnitude, direction = _unfolded(tensor)
-            public[f"{path}.{target.weight_norm[0]}"] = magnitude
-            public[f"{path}.{target.weight_norm[1]}"] = direction
-        else:
-            public[theirs] = tensor.flatten() if target.format.has_flat_snakes and leaf in ("alpha", "beta") else tensor
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in public.items()}
-
-
-def _unfolded(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Magnitude and direction that fold to exactly this weight.
-
-    The direction is the weight itself and the magnitude its norm, so that folding multiplies by one; a row of zeros has
-    no direction, so it gets one, and the magnitude zero.
-    """
-    direction = torch.where(direction_norm(weight) == 0, torch.ones_like(weight), weight)
-    return torch.where(direction_norm(weight) == 0, 0.0, direction_norm(direction)), direction
+    known, rules = target.format, target.format.rules(config)
+    ours = [name for name in state if not (known.lacks and name.startswith(known.lacks))]
+    # Norms are computed where they are folded again, so that each weight comes back to the bit.
+    theirs = written((rule_of(name, rules), state[name].detach().to("cpu", copy=True)) for name in ours)
+    constants = {name: tensor.clone() for name, tensor in known.constants(config).items()}
+    return {name: tensor.contiguous() for name, tensor in {**constants, **theirs}.items()}
 
 
 def write(folder: Path, state: Mapping[str, Tensor], target: Target[ConfigT], config: ConfigT) -> list[Path]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,18 +16,13 @@ from torch import Tensor, nn
 from vocos._version import __version__
 from vocos.errors import CheckpointError
 from vocos.weights.atomic import replacing
+from vocos.weights.rules import WEIGHT_NORM, Rules, Shape, rule_of
 from vocos.weights.tensors import Section, TensorFile
 
 SHOWN = 3  # names of each kind in a message
 
 ConfigT = TypeVar("ConfigT")
 HALVES = ("encoder", "decoder")
-
-# Under these leaves a public file keeps the magnitude g and direction v of a weight-normalised `weight`.
-WEIGHT_NORM = (
-    ("weight_g", "weight_v"),
-    ("parametrizations.weight.original0", "parametrizations.weight.original1"),
-)
 
 
 @dataclass(frozen=True)
@@ -37,25 +33,19 @@ class Format(Generic[ConfigT]):
         name: for messages.
         marker: path of a module whose weight tells this format from the others.
         prefixes: what may stand before every name; what is under none of them is left alone.
-        modules: path of each module or tensor that has another name there, ours -> theirs, for a config.
-        unused: beginnings of the names that such a file may hold and the network does without.
-        unused_endings: endings of such names.
-        has_flat_snakes: whether the parameters of a snake are `[C]`, not `[1, C, 1]`.
+        rules: how the modules and tensors are stored that are not the same under the same name, for a config.
+        unused: names that such a file may hold and the network does without, `*` for any characters.
         lacks: beginning of our names of what comes from a companion file; "" if nothing does.
         constants: names of tensors that are computed here; they must have the values computed.
-        last_axis_norms: beginnings of our names of weights whose magnitude is along the last axis, not the first.
     """
 
     name: str
     marker: str
     prefixes: tuple[str, ...] = ("",)
-    modules: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
+    rules: Callable[[ConfigT], Rules] = lambda config: {}
     unused: tuple[str, ...] = ()
-    unused_endings: tuple[str, ...] = ()
-    has_flat_snakes: bool = False
     lacks: str = ""
     constants: Callable[[ConfigT], Mapping[str, Tensor]] = lambda config: {}
-    last_axis_norms: tuple[str, ...] = ()
 
 
 _WEIGHT_LEAVES = ("weight", *(direction for _, direction in WEIGHT_NORM))
@@ -83,12 +73,6 @@ def recognise(file: TensorFile, formats: tuple[Format[ConfigT], ...], codec: str
     )
 
 
-def public_name(name: str, modules: Mapping[str, str]) -> str:
-    """The name that a tensor of ours has under a table of modules and tensors, as of `Format.modules`."""
-    module, _, leaf = name.rpartition(".")
-    return modules.get(name) or f"{modules.get(module, module)}.{leaf}".lstrip(".")
-
-
 def locate(
     network: nn.Module,
     file: TensorFile,
@@ -97,7 +81,7 @@ def locate(
     only: str = "",
     without: tuple[str, ...] = (),
 ) -> dict[str, tuple[str, ...]]:
-    """Where a file keeps every tensor of a network: one name, or those of a magnitude and a direction.
+    """The names of the tensors in a file of which its format's rules make each tensor of a network.
 
     A whole file is checked as a whole, also for a half. What is `without` may be missing only as a whole.
 
@@ -112,16 +96,18 @@ def locate(
     Raises:
         CheckpointError: if a tensor is missing, unexpected or of another shape.
     """
-    modules = known.modules(config)
+    rules = known.rules(config)
     wanted = [name for name in network.state_dict() if name.startswith(only)]
     if known.lacks:
         wanted = [name for name in wanted if not name.startswith(known.lacks)]
-    parts = {name: _stored_as(public_name(name, modules), file) for name in wanted}
-    kept = {name: stored for name, stored in parts.items() if not is_under(name, without)}
-    if not any(part in file.shapes for name in parts.keys() - kept.keys() for part in parts[name]):
-        parts = kept  # the file holds one half only
-    _check_names(network, file, known, parts, known.constants(config))
-    return kept
+    needs = {name: rule_of(name, rules).needs(_shape(network, name), file.shapes) for name in wanted}
+    kept = {name: stored for name, stored in needs.items() if not is_under(name, without)}
+    if not any(part in file.shapes for name in needs.keys() - kept.keys() for part in needs[name]):
+        needs = kept  # the file holds one half only
+    constants = {name: tuple(tensor.shape) for name, tensor in known.constants(config).items()}
+    expected = {part: shape for stored in needs.values() for part, shape in stored.items()}
+    _check_names(file, known, expected, constants)
+    return {name: tuple(stored) for name, stored in kept.items()}
 
 
 def is_under(name: str, paths: tuple[str, ...]) -> bool:
@@ -138,7 +124,7 @@ def fill(
     only: str = "",
     without: tuple[str, ...] = (),
 ) -> None:
-    """Put the tensors of a file into a network built on the meta device, weight norm folded, one tensor at a time.
+    """Put the tensors of a file into a network built on the meta device, one at a time, each by its rule.
 
     Args:
         network: gets the tensors in place of its own.
@@ -152,22 +138,21 @@ def fill(
     for name, expected in known.constants(config).items():
         if name in file.shapes and not torch.allclose(file.read(name).float(), expected, atol=1e-5):
             raise CheckpointError(f"{file.path}: {name} is not the constant that this codec computes")
+    rules = known.rules(config)
     for name, stored in parts.items():
+        tensor = rule_of(name, rules).read(_shape(network, name), *(_exact(file.read(part)) for part in stored))
         module, _, leaf = name.rpartition(".")
-        tensor = _converted(_fold(*(file.read(part) for part in stored)), options, f"{file.path}: {name}")
-        shape = network.get_parameter(name).shape
-        setattr(network.get_submodule(module), leaf, nn.Parameter(tensor.reshape(shape), requires_grad=False))
+        tensor = _converted(tensor, options, f"{file.path}: {name}")
+        setattr(network.get_submodule(module), leaf, nn.Parameter(tensor, requires_grad=False))
 
 
-def _stored_as(name: str, file: TensorFile) -> tuple[str, ...]:
-    """The names under which a file keeps a tensor: its own, or those of its magnitude and direction."""
-    module, _, leaf = name.rpartition(".")
-    if leaf == "weight" and name not in file.shapes:
-        for pair in WEIGHT_NORM:
-            names = tuple(f"{module}.{part}" for part in pair)
-            if any(part in file.shapes for part in names):
-                return names
-    return (name,)
+def _shape(network: nn.Module, name: str) -> Shape:
+    return tuple(network.get_parameter(name).shape)
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """A stored tensor in float32, or float64 if it is."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def _converted(tensor: Tensor, options: dict[str, Any], name: str) -> Tensor:
@@ -179,50 +164,20 @@ def _converted(tensor: Tensor, options: dict[str, Any], name: str) -> Tensor:
     return tensor.to(**options)
 
 
-def _fold(first: Tensor, direction: Tensor | None = None) -> Tensor:
-    """A stored tensor in float32, or float64 if it is: itself, or magnitude * direction / |direction|.
-
-    The norm is along all axes that the magnitude lacks.
-
-    Source: Salimans and Kingma, "Weight Normalization", arXiv 1602.07868.
-    """
-    first = first if first.dtype == torch.float64 else first.float()
-    if direction is None:
-        return first
-    direction = direction.to(first.dtype)
-    return direction * (first / direction_norm(direction, first.shape))
-
-
-def direction_norm(direction: Tensor, shape: Sequence[int] | None = None) -> Tensor:
-    """Norm over the axes that are 1 in a shape, by default over all but the first; all are kept."""
-    axes = range(1, direction.ndim) if shape is None else [axis for axis, size in enumerate(shape) if size == 1]
-    return torch.linalg.vector_norm(direction, dim=tuple(axes), keepdim=True)
-
-
 def _check_names(
-    network: nn.Module,
-    file: TensorFile,
-    known: Format[Any],
-    parts: Mapping[str, tuple[str, ...]],
-    constants: Mapping[str, Tensor],
+    file: TensorFile, known: Format[Any], expected: Mapping[str, Shape], constants: Mapping[str, Shape]
 ) -> None:
-    missing, misshapen = [], []
-    for name in parts:
-        shape = tuple(network.get_parameter(name).shape)
-        kept = len(shape) - 1 if name.startswith(known.last_axis_norms) else 0
-        magnitude = tuple(size if axis == kept else 1 for axis, size in enumerate(shape))
-        expected = (shape,) if len(parts[name]) == 1 else (magnitude, shape)
-        for part, wanted in zip(parts[name], expected, strict=True):
-            if part not in file.shapes:
-                missing.append(part)
-            elif file.shapes[part] != wanted and not _is_flat(part, file.shapes[part], wanted):
-                misshapen.append(f"{part} {list(file.shapes[part])} instead of {list(wanted)}")
-    for name, constant in constants.items():
-        if name in file.shapes and file.shapes[name] != tuple(constant.shape):
-            misshapen.append(f"{name} {list(file.shapes[name])} instead of {list(constant.shape)}")
-    accounted = {part for names in parts.values() for part in names} | constants.keys()
-    rest = [name for name in file.shapes if name not in accounted]
-    unexpected = [name for name in rest if not (name.startswith(known.unused) or name.endswith(known.unused_endings))]
+    missing = [name for name in expected if name not in file.shapes]
+    misshapen = [
+        f"{name} {list(file.shapes[name])} instead of {list(shape)}"
+        for name, shape in {**expected, **constants}.items()
+        if file.shapes.get(name, shape) != shape
+    ]
+    unexpected = [
+        name
+        for name in file.shapes
+        if name not in expected and name not in constants and not any(fnmatchcase(name, it) for it in known.unused)
+    ]
     problems = [
         f"{len(names)} tensors {kind} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
@@ -232,11 +187,6 @@ def _check_names(
         problems.append(f"it holds only the {held}: get_voco(..., part={held!r}) reads it")
     if problems:
         raise CheckpointError(f"{file.path}: does not fit the config ({known.name} names): {'; '.join(problems)}")
-
-
-def _is_flat(name: str, stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether these are the parameters of a snake, `[C]` in place of `[1, C, 1]`."""
-    return name.endswith((".alpha", ".beta")) and wanted == (1, *stored, 1)
 
 
 def save(folder: Path, state: Mapping[str, Tensor], config: Mapping[str, Any], origin: Mapping[str, str]) -> list[Path]:

@@ -24,8 +24,9 @@ from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
 from vocos.nn.names import hub_names, numbered_names
 from vocos.nn.quantize import FactorizedRVQ
 from vocos.voco import Facts, Voco, checks
-from vocos.weights.export import OLD_STYLE, Target
+from vocos.weights.export import Target
 from vocos.weights.formats import Format
+from vocos.weights.rules import Rules, weight_norm
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
 # What transformers calls the hyperparameters. Its `hop_length` is wrong for the 16 and 24 kHz models, and not read.
@@ -60,14 +61,14 @@ class DacConfig(RatesConfig):
         return config
 
 
-def descript_names(config: DacConfig) -> dict[str, str]:
-    """Module paths, ours -> those of descript-audio-codec and of the original package."""
+def descript_rules(config: DacConfig) -> Rules:
+    """How descript-audio-codec and the original package store the modules."""
     blocks = len(config.encoder_rates), len(config.decoder_rates)
-    return numbered_names("encoder.block", "decoder.model", "block", *blocks)
+    return weight_norm(numbered_names("encoder.block", "decoder.model", "block", *blocks))
 
 
-def transformers_names(config: DacConfig) -> dict[str, str]:
-    """Module paths, ours -> those of transformers."""
+def transformers_rules(config: DacConfig) -> Rules:
+    """How transformers stores them: convolutions without weight norm."""
     return hub_names(len(config.encoder_rates), len(config.decoder_rates))
 
 
@@ -160,13 +161,13 @@ class Dac(Voco[DacConfig]):
         (None, "weights_44khz_16kbps.pth"),
     )
     formats = (
-        Format("descript", marker="encoder.block.0", modules=descript_names),
-        Format("transformers", marker="encoder.conv1", modules=transformers_names),
+        Format("descript", marker="encoder.block.0", rules=descript_rules),
+        Format("transformers", marker="encoder.conv1", rules=transformers_rules),
     )
 
     targets = (
-        Target("descript", formats[0], (None, "weights.pth"), lambda config: config.as_dict(), OLD_STYLE),
-        Target("optimizerai", formats[0], ("dac.json", "dac.safetensors"), lambda config: config.as_dict(), OLD_STYLE),
+        Target("descript", formats[0], (None, "weights.pth"), lambda config: config.as_dict()),
+        Target("optimizerai", formats[0], ("dac.json", "dac.safetensors"), lambda config: config.as_dict()),
         Target("transformers", formats[1], ("config.json", "model.safetensors"), _to_transformers),
     )
 

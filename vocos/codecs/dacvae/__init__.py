@@ -19,7 +19,7 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
 from vocos import kernels
-from vocos.codecs.dacvae.facebook import FACEBOOK, WatermarkedConfig, facebook_names
+from vocos.codecs.dacvae.facebook import FACEBOOK, WatermarkedConfig, facebook_rules
 from vocos.errors import InvalidInput
 from vocos.kernels import Average, Chain, Repeat, Residual
 from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock, RatesConfig
@@ -28,9 +28,10 @@ from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import numbered_block
 from vocos.voco import Facts, batches
 from vocos.voco.variational import VariationalVoco
-from vocos.weights.export import NEW_STYLE, OLD_STYLE, Target
+from vocos.weights.export import Target
 from vocos.weights.formats import Format
 from vocos.weights.hub import Location
+from vocos.weights.rules import NEW_STYLE, Rules, weight_norm
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
 CHANNEL = 2  # stereo, each channel coded alone
@@ -67,8 +68,8 @@ class DacVaeConfig(RatesConfig):
         return DacVaeNetwork(self)
 
 
-def original_names(config: DacVaeConfig) -> dict[str, str]:
-    """Module paths, ours -> those of the original package."""
+def original_rules(config: DacVaeConfig) -> Rules:
+    """How the original package stores the modules."""
     names = {"encoder.mean": "encoder.fc_mean", "encoder.scale": "encoder.fc_log_var"}  # no logarithm: see `gaussian`
     halves = (("encoder", config.encoder_rates, "last_layer"), ("decoder", config.decoder_rates, "last_conv"))
     for half, rates, last in halves:
@@ -76,7 +77,7 @@ def original_names(config: DacVaeConfig) -> dict[str, str]:
         for i in range(len(rates)):
             names |= numbered_block(f"{half}.blocks.{i}", f"{half}.net.{i}", "block", is_encoder=half == "encoder")
         names[f"{half}.snake"] = f"{half}.net.{len(rates)}"
-    return names
+    return weight_norm(names, NEW_STYLE)
 
 
 class AveragingEncoderBlock(EncoderBlock):
@@ -196,8 +197,8 @@ class DacVae(VariationalVoco[AnyConfig]):
     layouts = (("dac-vae-small.json", "dac-vae-small.safetensors"), (None, "weights.pth"))
     original_samples = False
     formats = (
-        Format("original", marker="encoder.fc_mean", modules=original_names),
-        Format("facebook", marker="quantizer.in_proj", modules=facebook_names, prefixes=("", "audio_codec.")),
+        Format("original", marker="encoder.fc_mean", rules=original_rules),
+        Format("facebook", marker="quantizer.in_proj", rules=facebook_rules, prefixes=("", "audio_codec.")),
     )
     targets = (
         Target(
@@ -205,7 +206,6 @@ class DacVae(VariationalVoco[AnyConfig]):
             formats[0],
             ("dac-vae-small.json", "dac-vae-small.safetensors"),
             lambda config: config.as_dict(),
-            NEW_STYLE,
             problem=lambda config: None if isinstance(config, DacVaeConfig) else "they are facebook's",
         ),
         Target(
@@ -213,8 +213,6 @@ class DacVae(VariationalVoco[AnyConfig]):
             formats[1],
             (None, "weights.pth"),
             lambda config: config.as_dict(),
-            OLD_STYLE,
-            plain=("watermark.",),
             problem=lambda config: None if isinstance(config, WatermarkedConfig) else "they are not facebook's",
         ),
     )

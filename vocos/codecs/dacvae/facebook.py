@@ -14,6 +14,7 @@ from vocos.config import Count
 from vocos.nn.blocks import Decoder, Encoder, RatesConfig
 from vocos.nn.names import UNIT, numbered_names
 from vocos.voco import Facts
+from vocos.weights.rules import Rules, weight_norm
 from vocos.weights.source import Source
 
 FACEBOOK = Source(
@@ -61,23 +62,14 @@ class WatermarkedConfig(RatesConfig):
         return WatermarkedNetwork(self)
 
 
-def facebook_names(config: WatermarkedConfig) -> dict[str, str]:
-    """Module paths, ours -> those of facebook's file, where the watermark's layers lie in the decoder's blocks."""
+def facebook_rules(config: WatermarkedConfig) -> Rules:
+    """How facebook's file stores the modules: the watermark's, in the decoder's blocks, without weight norm."""
     root, ends = "decoder.model", "decoder.wm_model"
     blocks = len(config.encoder_rates), len(config.decoder_rates)
     names = numbered_names("encoder.block", root, "block", *blocks)
     names |= {"in_proj": "quantizer.in_proj", "out_proj": "quantizer.out_proj"}
     names |= {"decoder.snake": f"{ends}.encoder_block.pre.0", "decoder.conv_out": f"{ends}.encoder_block.pre.1"}
-    for i in range(blocks[1]):
-        theirs = f"{root}.{i + 1}.block"
-        for j, layer in enumerate((4, 5, 8)):
-            names |= {
-                f"decoder.blocks.{i}.units.{j}.{part}": f"{theirs}.{layer}.block.{k}" for k, part in enumerate(UNIT)
-            }
-        names |= {f"watermark.up.{i}.conv": f"{theirs}.3", f"watermark.down.{i}.conv": f"{theirs}.11"}
-        for part, layer in (("up", 6), ("down", 7)):
-            names |= {f"watermark.{part}.{i}.unit.conv{c}": f"{theirs}.{layer}.block.{2 * c - 1}" for c in (1, 2)}
-    return names | {
+    watermark = {
         "watermark.conv_in": f"{ends}.encoder_block.pre.3",
         "watermark.lstm_in.lstm": f"{ends}.encoder_block.post.0.lstm",
         "watermark.to_latent": f"{ends}.encoder_block.post.2",
@@ -86,6 +78,16 @@ def facebook_names(config: WatermarkedConfig) -> dict[str, str]:
         "watermark.lstm_out.lstm": f"{ends}.decoder_block.pre.1.lstm",
         "watermark.conv_out": f"{ends}.decoder_block.post.1",
     }
+    for i in range(blocks[1]):
+        theirs = f"{root}.{i + 1}.block"
+        for j, layer in enumerate((4, 5, 8)):
+            names |= {
+                f"decoder.blocks.{i}.units.{j}.{part}": f"{theirs}.{layer}.block.{k}" for k, part in enumerate(UNIT)
+            }
+        watermark |= {f"watermark.up.{i}.conv": f"{theirs}.3", f"watermark.down.{i}.conv": f"{theirs}.11"}
+        for part, layer in (("up", 6), ("down", 7)):
+            watermark |= {f"watermark.{part}.{i}.unit.conv{c}": f"{theirs}.{layer}.block.{2 * c - 1}" for c in (1, 2)}
+    return weight_norm(names) | watermark
 
 
 class WatermarkedNetwork(nn.Module):

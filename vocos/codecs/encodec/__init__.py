@@ -27,8 +27,9 @@ from vocos.nn.quantize import EuclideanRVQ, affordable_books
 from vocos.nn.seanet import SEANetDecoder, SEANetEncoder, SEANetStyle
 from vocos.voco import Facts, Voco, checks
 from vocos.voco.codes import ScaledCodes
-from vocos.weights.export import OLD_STYLE, Target
+from vocos.weights.export import Target
 from vocos.weights.formats import Format
+from vocos.weights.rules import Rules, weight_norm
 from vocos.weights.source import Checkpoint, Source
 
 # What the original code calls the hyperparameters.
@@ -148,21 +149,23 @@ class EncodecAudioConfig(Config):
         )
 
 
-def original_names(config: EncodecAudioConfig) -> dict[str, str]:
-    """Paths, ours -> those of the original code."""
+def original_rules(config: EncodecAudioConfig) -> Rules:
+    """How the original code stores the modules."""
+    names = seanet_names(len(config.upsampling_ratios), config.num_residual_layers, config.num_lstm_layers > 0)
     books = {f"quantizer.books.{k}": f"quantizer.vq.layers.{k}._codebook.embed" for k in range(config.n_codebooks)}
-    return seanet_names(len(config.upsampling_ratios), config.num_residual_layers, config.num_lstm_layers > 0) | books
+    return (weight_norm(names) if config.norm_type == "weight_norm" else names) | books
 
 
-def transformers_names(config: EncodecAudioConfig) -> dict[str, str]:
-    """Paths, ours -> those of transformers, which differ in the codebooks."""
-    return {f"quantizer.books.{k}": f"quantizer.layers.{k}.codebook.embed" for k in range(config.n_codebooks)}
+def transformers_rules(config: EncodecAudioConfig) -> Rules:
+    """How transformers stores them, which differ in the codebooks."""
+    books = {f"quantizer.books.{k}": f"quantizer.layers.{k}.codebook.embed" for k in range(config.n_codebooks)}
+    return (weight_norm({}) if config.norm_type == "weight_norm" else {}) | books
 
 
-TRAINING_STATE = (".inited", ".cluster_size", ".embed_avg")  # of the codebooks; nothing needs it any more
+TRAINING_STATE = ("*.inited", "*.cluster_size", "*.embed_avg")  # of the codebooks; nothing needs it any more
 FORMATS: tuple[Format[EncodecAudioConfig], ...] = (
-    Format("transformers", marker="encoder.layers.0.conv", modules=transformers_names, unused_endings=TRAINING_STATE),
-    Format("original", marker="encoder.model.0.conv.conv", modules=original_names, unused_endings=TRAINING_STATE),
+    Format("transformers", marker="encoder.layers.0.conv", rules=transformers_rules, unused=TRAINING_STATE),
+    Format("original", marker="encoder.model.0.conv.conv", rules=original_rules, unused=TRAINING_STATE),
 )
 
 
@@ -269,8 +272,6 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
             FORMATS[0],
             ("config.json", "model.safetensors"),
             _to_transformers,
-            OLD_STYLE,
-            has_weight_norm=lambda config: config.norm_type == "weight_norm",
             problem=_transformers_problem,
         ),
     )

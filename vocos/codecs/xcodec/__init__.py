@@ -22,7 +22,6 @@ from vocos.codecs.xcodec.semantic import (
     HOP_LENGTH,
     SemanticConfig,
     SemanticFeatures,
-    semantic_shapes,
     transformers_classes,
 )
 from vocos.config import MAX_COUNT, expect, section
@@ -33,6 +32,7 @@ from vocos.nn.names import hub_names
 from vocos.nn.quantize import EuclideanRVQ
 from vocos.voco import Facts, Voco
 from vocos.weights.formats import Format
+from vocos.weights.rules import NEW_STYLE, Rules, WeightNorm
 from vocos.weights.source import Checkpoint, Source
 
 # What transformers calls the hyperparameters of the acoustic branch; the others in that section do not describe it.
@@ -108,14 +108,23 @@ class XcodecConfig(SemanticConfig, RatesConfig):
         return max(1, int(1000 * bandwidth / bits_per_book))
 
 
-def transformers_names(config: XcodecConfig) -> dict[str, str]:
-    """Module and tensor paths, ours -> those of transformers."""
+def transformers_rules(config: XcodecConfig) -> Rules:
+    """How transformers stores the modules. The positions of the semantic model have a norm for each step in time."""
     acoustic = hub_names(len(config.encoder_rates), len(config.decoder_rates))
     names = {ours: f"acoustic_{theirs}" for ours, theirs in acoustic.items()}
-    names |= {f"semantic.model.{name}": f"semantic_model.{name}" for name in semantic_shapes(config)}
-    return names | {
-        f"quantizer.books.{k}": f"quantizer.quantizers.{k}.codebook.embed" for k in range(config.n_codebooks)
-    }
+    names |= {f"quantizer.books.{k}": f"quantizer.quantizers.{k}.codebook.embed" for k in range(config.n_codebooks)}
+    positions = WeightNorm("semantic_model.encoder.pos_conv_embed.conv", axis=2, leaves=NEW_STYLE)
+    return names | {"semantic.model": "semantic_model", "semantic.model.encoder.pos_conv_embed.conv": positions}
+
+
+TRAINING_STATE = (
+    "semantic_model.masked_spec_embed",
+    "decoder_semantic.*",
+    "fc1.*",
+    "*.codebook.embed_avg",
+    "*.codebook.cluster_size",
+    "*.codebook.inited",
+)
 
 
 class SemanticUnit(nn.Module):
@@ -233,10 +242,8 @@ class Xcodec(Voco[XcodecConfig]):
         Format(
             "transformers",
             marker="fc2",
-            modules=transformers_names,
-            unused=("semantic_model.masked_spec_embed", "decoder_semantic.", "fc1."),  # in training, as are the next
-            unused_endings=(".codebook.embed_avg", ".codebook.cluster_size", ".codebook.inited"),
-            last_axis_norms=("semantic.model.encoder.pos_conv_embed.conv.",),
+            rules=transformers_rules,
+            unused=TRAINING_STATE,
         ),
     )
 
