@@ -81,6 +81,12 @@ class TestDamage:
         rewrite(folder / "oobleck.safetensors", lambda t: t.update({"encoder.conv1.bias": torch.zeros(17)}))
         self.refused(folder, r"1 tensors of another shape \(encoder.conv1.bias \[17\] instead of \[16\]\)$")
 
+    def test_same_numbers_in_another_shape_are_those_of_another_format(self, folder: Path) -> None:
+        """Of stable-audio-tools, whose snakes have `[C]`; here every format says its own."""
+        name = "encoder.snake1.alpha"
+        rewrite(folder / "oobleck.safetensors", lambda t: t.update({name: t[name].flatten()}))
+        self.refused(folder, rf"1 tensors of another shape \({name} \[(\d+)\] instead of \[1, \1, 1\]\)$")
+
     def test_config_of_another_size(self, folder: Path) -> None:
         reconfigure(folder / "oobleck.json", decoder_channels=32)
         self.refused(folder, "tensors of another shape")

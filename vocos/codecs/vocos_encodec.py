@@ -34,6 +34,7 @@ from vocos.weights.configs import component, part
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
 from vocos.weights.hub import Location
+from vocos.weights.rules import Rules
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 from vocos.weights.tensors import TensorFile, open_tensors
 
@@ -97,19 +98,9 @@ class EncodecConfig(Config):
         return Framing(self.n_fft, self.hop_length, self.head_padding)
 
 
-def encoder_names(config: EncodecConfig) -> dict[str, str]:
-    """Paths of the encoder's modules, ours, which are those of transformers -> those of the original code."""
-    return seanet_names(len(config.ratios))
-
-
-def whole_names(config: EncodecConfig) -> dict[str, str]:
-    """Paths, ours -> those of a file that holds both models, as of the original package."""
-    return {ours: f"{ENCODEC}{theirs}" for ours, theirs in encoder_names(config).items()} | CODEBOOKS
-
-
-def transformers_vocos_names(config: EncodecConfig) -> dict[str, str]:
-    """Paths, ours -> those of the transformers port, for what is not EnCodec's."""
-    return transformers_names(config.num_layers, has_conditions=True)
+def original_rules(config: EncodecConfig) -> Rules:
+    """How a file that holds both models, as of the original package, stores the modules."""
+    return {ours: f"{ENCODEC}{theirs}" for ours, theirs in seanet_names(len(config.ratios)).items()} | CODEBOOKS
 
 
 def constants(config: EncodecConfig) -> dict[str, Tensor]:
@@ -124,7 +115,7 @@ COMPANIONS: tuple[Format[EncodecConfig], ...] = (
         "original EnCodec",
         marker="encoder.model.0.conv.conv",
         prefixes=("", ENCODEC),
-        rules=encoder_names,
+        rules=lambda config: seanet_names(len(config.ratios)),
         unused=("decoder.*", "quantizer.*"),
     ),
 )
@@ -200,7 +191,7 @@ class Encodec(Voco[EncodecConfig]):
         Format(
             "original",
             marker=f"{ENCODEC}encoder.model.0.conv.conv",
-            rules=whole_names,
+            rules=original_rules,
             unused=(f"{ENCODEC}decoder.*", f"{ENCODEC}quantizer.*"),
             constants=constants,
         ),
@@ -210,7 +201,7 @@ class Encodec(Voco[EncodecConfig]):
         Format(
             "transformers",
             marker="embed",
-            rules=transformers_vocos_names,
+            rules=lambda config: transformers_names(config.num_layers, has_conditions=True),
             constants=lambda config: {"decoder.window": hann_window(config.n_fft)},
             lacks="encoder.",
         ),

@@ -117,6 +117,9 @@ def euclidean_features(codes: Tensor, codebooks: Tensor | Sequence[Tensor]) -> T
     return rearrange(torch.stack(parts).sum(dim=0), "b l c -> b c l")
 
 
+TRAINING_STATE = ("*.inited", "*.cluster_size", "*.embed_avg")  # beside such codebooks in public files; not needed
+
+
 class EuclideanRVQ(nn.Module):
     """The quantiser of EnCodec and of X-Codec."""
 

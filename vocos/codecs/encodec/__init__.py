@@ -23,7 +23,7 @@ from vocos.config import MAX_SIZE, Config, Count, Depth, expect
 from vocos.errors import InvalidInput
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import seanet_names
-from vocos.nn.quantize import EuclideanRVQ, affordable_books
+from vocos.nn.quantize import TRAINING_STATE, EuclideanRVQ, affordable_books
 from vocos.nn.seanet import SEANetDecoder, SEANetEncoder, SEANetStyle
 from vocos.voco import Facts, Voco, checks
 from vocos.voco.codes import ScaledCodes
@@ -162,7 +162,6 @@ def transformers_rules(config: EncodecAudioConfig) -> Rules:
     return (weight_norm({}) if config.norm_type == "weight_norm" else {}) | books
 
 
-TRAINING_STATE = ("*.inited", "*.cluster_size", "*.embed_avg")  # of the codebooks; nothing needs it any more
 FORMATS: tuple[Format[EncodecAudioConfig], ...] = (
     Format("transformers", marker="encoder.layers.0.conv", rules=transformers_rules, unused=TRAINING_STATE),
     Format("original", marker="encoder.model.0.conv.conv", rules=original_rules, unused=TRAINING_STATE),

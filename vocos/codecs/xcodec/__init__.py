@@ -18,18 +18,13 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos.codecs.xcodec.semantic import (
-    HOP_LENGTH,
-    SemanticConfig,
-    SemanticFeatures,
-    transformers_classes,
-)
+from vocos.codecs.xcodec.semantic import HOP_LENGTH, SemanticConfig, SemanticFeatures, transformers_classes
 from vocos.config import MAX_COUNT, expect, section
 from vocos.nn.blocks import Decoder, Encoder, FullDecoderBlock, RatesConfig
 from vocos.nn.conv import pad_to_multiple, same_conv
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import hub_names
-from vocos.nn.quantize import EuclideanRVQ
+from vocos.nn.quantize import TRAINING_STATE, EuclideanRVQ
 from vocos.voco import Facts, Voco
 from vocos.weights.formats import Format
 from vocos.weights.rules import NEW_STYLE, Rules, WeightNorm
@@ -115,16 +110,6 @@ def transformers_rules(config: XcodecConfig) -> Rules:
     names |= {f"quantizer.books.{k}": f"quantizer.quantizers.{k}.codebook.embed" for k in range(config.n_codebooks)}
     positions = WeightNorm("semantic_model.encoder.pos_conv_embed.conv", axis=2, leaves=NEW_STYLE)
     return names | {"semantic.model": "semantic_model", "semantic.model.encoder.pos_conv_embed.conv": positions}
-
-
-TRAINING_STATE = (
-    "semantic_model.masked_spec_embed",
-    "decoder_semantic.*",
-    "fc1.*",
-    "*.codebook.embed_avg",
-    "*.codebook.cluster_size",
-    "*.codebook.inited",
-)
 
 
 class SemanticUnit(nn.Module):
@@ -243,7 +228,7 @@ class Xcodec(Voco[XcodecConfig]):
             "transformers",
             marker="fc2",
             rules=transformers_rules,
-            unused=TRAINING_STATE,
+            unused=("semantic_model.masked_spec_embed", "decoder_semantic.*", "fc1.*", *TRAINING_STATE),
         ),
     )
 
