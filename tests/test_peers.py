@@ -105,7 +105,7 @@ def test_encodec_is_that_of_transformers(key: str, tmp_path: Path) -> None:
             out = theirs.encode(audio.transpose(1, 2), bandwidth=bandwidth, return_dict=True)
             codes = ours.encode_codes(audio, bandwidth=bandwidth)
             pad = out.last_frame_pad_length
-            chunks = [arrange_codes(part, "batch books frames") for part in out.audio_codes]
+            chunks = [arrange_codes(part, "batch codebooks frames") for part in out.audio_codes]
             chunks[-1] = chunks[-1][:, : chunks[-1].shape[1] - pad]
             assert torch.equal(codes_of(codes), torch.cat(chunks, dim=1))
             sound = theirs.decode(out.audio_codes, out.audio_scales, last_frame_pad_length=pad).audio_values
@@ -171,7 +171,7 @@ def test_encodec_is_that_of_pypi(config: dict[str, Any], tmp_path: Path) -> None
             theirs.set_target_bandwidth(bandwidth)  # which stays so until the next call: ours is said in each
             frames = theirs.encode(audio.transpose(1, 2))
             codes = ours.encode_codes(audio, bandwidth=bandwidth)
-            wanted = torch.cat([arrange_codes(part, "batch books frames") for part, _ in frames], dim=1)
+            wanted = torch.cat([arrange_codes(part, "batch codebooks frames") for part, _ in frames], dim=1)
             assert torch.equal(codes_of(codes), wanted)
             if isinstance(codes, ScaledCodes):
                 torch.testing.assert_close(codes.scales, torch.cat([scale for _, scale in frames], dim=1))
@@ -227,7 +227,7 @@ def test_transformers_takes_the_fewest_codebooks_when_it_is_told_nothing(tmp_pat
     fewest = theirs.encode(audio.transpose(1, 2)).audio_codes[0]
     assert fewest.shape[1] == 1
     assert ours.encode_codes(audio).shape[2] == ours.n_codebooks == 4
-    assert torch.equal(ours.encode_codes(audio, 1), arrange_codes(fewest, "batch books frames"))
+    assert torch.equal(ours.encode_codes(audio, 1), arrange_codes(fewest, "batch codebooks frames"))
 
 
 # DAC
@@ -260,7 +260,7 @@ def test_dac_is_that_of_transformers(frames: int, dac: Any) -> None:
     for count in range(1, 6):
         out = theirs.encode(audio.transpose(1, 2), n_quantizers=count)
         codes = ours.encode_codes(audio, n_codebooks=count)
-        assert torch.equal(codes, arrange_codes(out.audio_codes, "batch books frames"))
+        assert torch.equal(codes, arrange_codes(out.audio_codes, "batch codebooks frames"))
         wanted = out.quantized_representation.transpose(1, 2)
         torch.testing.assert_close(ours.codes_to_latents(codes), wanted, **TOLERANCE)
         sound = theirs.decode(quantized_representation=out.quantized_representation).audio_values
@@ -274,5 +274,5 @@ def test_transformers_dac_loses_the_end_of_a_clip_that_fills_no_frame(dac: Any) 
     assert theirs.encode(audio.transpose(1, 2)).audio_codes.shape[2] == 3
     assert ours.encode_codes(audio).shape[1] == ours.encode_length(37) == 4
     padded = nn.functional.pad(audio, (0, 0, 0, 3))
-    wanted = arrange_codes(theirs.encode(padded.transpose(1, 2)).audio_codes, "batch books frames")
+    wanted = arrange_codes(theirs.encode(padded.transpose(1, 2)).audio_codes, "batch codebooks frames")
     assert torch.equal(ours.encode_codes(audio), wanted)

@@ -28,7 +28,7 @@ class InvalidInput(VocoError, ValueError):
 
 
 class UnsupportedOperation(VocoError, NotImplementedError):
-    """The codec has no such operation, such as discrete codes."""
+    """The codec has no such operation, such as codes."""
 
 
 class WeightsUnavailable(VocoError, OSError):

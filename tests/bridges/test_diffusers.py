@@ -232,7 +232,7 @@ def test_what_is_no_codec_is_refused(original: AutoencoderOobleck) -> None:
 def test_a_codec_of_codes_alone_is_refused(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     voco = get_voco("dac", weights=weights)
     monkeypatch.setattr(type(voco), "latent_dim", None)
-    with pytest.raises(UnsupportedOperation, match="dac has discrete codes alone"):
+    with pytest.raises(UnsupportedOperation, match="dac has codes alone"):
         vae(voco)
 
 

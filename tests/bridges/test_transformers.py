@@ -314,7 +314,7 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(pair: Any) -> None:
 
 
 def test_a_codec_without_codes_is_refused(weights: Path) -> None:
-    with pytest.raises(UnsupportedOperation, match="oobleck has no discrete codes, .*; encodec, dac and xcodec"):
+    with pytest.raises(UnsupportedOperation, match="oobleck has no codes, .*; encodec, dac and xcodec"):
         audio_tokenizer(get_voco("oobleck", weights=weights))
 
 

@@ -117,7 +117,7 @@ WRONG_CALLS = [
     (
         ["tokenize", "tone.wav", "-o", "a.codes", "--voco", "oobleck"],
         1,
-        "vocos: tokenize: oobleck has no discrete codes",
+        "vocos: tokenize: oobleck has no codes",
     ),
     (
         ["tokenize", "tone.wav", "-o", "a.codes", "--voco", "dac", "--n-codebooks", "19"],

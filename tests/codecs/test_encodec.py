@@ -196,11 +196,11 @@ class TestScaledCodes:
         again = stereo.latents_to_codes(stereo.codes_to_latents(codes))
         assert torch.equal(again.scales, codes.scales)
 
-    def test_fewer_books_and_single_rows_decode(self, stereo: Voco[Any]) -> None:
+    def test_fewer_codebooks_and_single_rows_decode(self, stereo: Voco[Any]) -> None:
         codes = stereo.encode_codes(torch.rand(2, 5000, 2) - 0.5)
         few = stereo.encode_codes(torch.rand(2, 5000, 2) - 0.5, bandwidth=0.18)
         assert few.shape[2] == 2
-        assert codes.books(2).to("cpu").shape == few.shape
+        assert codes.codebooks(2).to("cpu").shape == few.shape
         sound = stereo.decode_codes(codes)
         torch.testing.assert_close(stereo.decode_codes(codes.rows([1])), sound[1:], atol=1e-6, rtol=1e-5)
 

@@ -11,31 +11,47 @@ import torch
 from einops import rearrange
 
 from vocos import InvalidInput, ScaledCodes, arrange_codes, get_voco, save_codes
+from vocos.files.codes import CodesFile, DacCodesFile, DacTokens, Tokens
 
 
 @pytest.mark.parametrize(
-    "axes", ["books frames", "frames books", "batch books frames", "books batch frames", "batch frames books"]
+    "axes",
+    [
+        "codebooks frames",
+        "frames codebooks",
+        "batch codebooks frames",
+        "codebooks batch frames",
+        "batch frames codebooks",
+    ],
 )
 def test_every_order_becomes_ours(axes: str) -> None:
     batch = 2 if "batch" in axes else 1
     ours = torch.randint(1024, (batch, 7, 4))
-    theirs = rearrange(ours, f"{'batch' if batch > 1 else '1'} frames books -> {axes}")
+    theirs = rearrange(ours, f"{'batch' if batch > 1 else '1'} frames codebooks -> {axes}")
     for given in (theirs, theirs.int(), theirs.numpy(), theirs.numpy().astype(np.int16), theirs.tolist()):
         codes = arrange_codes(given, axes)
         assert codes.dtype == torch.int64
         assert torch.equal(codes, ours)
 
 
+def test_words_of_earlier_releases_are_read() -> None:
+    codes = torch.arange(12).reshape(4, 3)
+    assert torch.equal(arrange_codes(codes, "books frames"), arrange_codes(codes, "codebooks frames"))
+    scaled = ScaledCodes(codes.mT[None], torch.ones(1, 1))
+    assert torch.equal(scaled.books(2).codes, scaled.codebooks(2).codes)
+    assert (Tokens, DacTokens) == (CodesFile, DacCodesFile)
+
+
 @pytest.mark.parametrize(
     ("codes", "axes", "problem"),
     [
         (torch.zeros(2, 3, dtype=torch.long), "k l", "expected axes as some order of"),
-        (torch.zeros(2, 3, dtype=torch.long), "books books", "expected axes as some order of"),
+        (torch.zeros(2, 3, dtype=torch.long), "codebooks codebooks", "expected axes as some order of"),
         (torch.zeros(2, 3, dtype=torch.long), None, "expected axes as some order of"),
-        (torch.zeros(2, 3, dtype=torch.long), "batch books frames", r"are 3 axes, the codes have \[2, 3\]"),
-        (torch.zeros(2, 3), "books frames", "expected integers, got torch.float32"),
-        ([[1], [2, 3]], "books frames", "expected integers, got a list"),
-        ("abc", "books frames", "expected integers, got a str"),
+        (torch.zeros(2, 3, dtype=torch.long), "batch codebooks frames", r"are 3 axes, the codes have \[2, 3\]"),
+        (torch.zeros(2, 3), "codebooks frames", "expected integers, got torch.float32"),
+        ([[1], [2, 3]], "codebooks frames", "expected integers, got a list"),
+        ("abc", "codebooks frames", "expected integers, got a str"),
     ],
 )
 def test_what_is_no_codes_is_refused(codes: Any, axes: Any, problem: str) -> None:

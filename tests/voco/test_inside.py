@@ -588,7 +588,7 @@ def test_codes_of_every_integer_type(
     save_codes(tmp_path / "x.codes", narrow, voco, SECOND)
     read = load_codes(tmp_path / "x.codes", voco).codes
     assert torch.equal(getattr(read, "codes", read), plain)
-    assert torch.equal(arrange_codes(plain.to(dtype), "batch frames books"), plain)
+    assert torch.equal(arrange_codes(plain.to(dtype), "batch frames codebooks"), plain)
     largest = (
         torch.full_like(plain, -1).to(torch.uint64)
         if dtype == torch.uint64

@@ -24,7 +24,7 @@ from vocos.config import Config, Count, Window, brief
 from vocos.errors import CheckpointError
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import seanet_names
-from vocos.nn.quantize import affordable_books, euclidean_codes, euclidean_features
+from vocos.nn.quantize import affordable_codebooks, euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
 from vocos.nn.spectral import Framing, hann_window
 from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
@@ -89,9 +89,9 @@ class EncodecConfig(Config):
             raise CheckpointError(f"config: adanorm_num_embeddings {rows} for {len(config.bandwidths)} bandwidths")
         return config
 
-    def books(self, bandwidth: float) -> int:
+    def codebooks_for(self, bandwidth: float) -> int:
         """Codebooks that a bandwidth in kbps pays for, at least one."""
-        return affordable_books(bandwidth, self.codebook_size, self.sample_rate / self.hop_length)
+        return affordable_codebooks(bandwidth, self.codebook_size, self.sample_rate / self.hop_length)
 
     @property
     def synthesis(self) -> Framing:
@@ -152,7 +152,7 @@ class EncodecNetwork(nn.Module):
     def __init__(self, config: EncodecConfig) -> None:
         super().__init__()
         self.encoder = SEANetEncoder(1, config.n_filters, config.ratios[::-1], config.input_channels)
-        n_codebooks = config.books(max(config.bandwidths))
+        n_codebooks = config.codebooks_for(max(config.bandwidths))
         self.codebook_weights = nn.Parameter(torch.empty(n_codebooks * config.codebook_size, config.input_channels))
         self.backbone = Backbone(
             config.input_channels, config.dim, config.intermediate_dim, config.num_layers, len(config.bandwidths)
@@ -270,7 +270,7 @@ class Encodec(Voco[EncodecConfig]):
             latent_dim=config.input_channels,
             hop_length=config.hop_length,
             minimum_frames=config.synthesis.minimum_frames,
-            n_codebooks=config.books(self.bandwidth),
+            n_codebooks=config.codebooks_for(self.bandwidth),
             codebook_size=config.codebook_size,
             bandwidths=config.bandwidths,
         )
@@ -347,5 +347,5 @@ class Encodec(Voco[EncodecConfig]):
         return euclidean_features(codes, self._codebooks())
 
     def _codebooks(self) -> Tensor:
-        books: Tensor = self.network.codebooks(self.hyperparameters.codebook_size)
-        return books
+        codebooks: Tensor = self.network.codebooks(self.hyperparameters.codebook_size)
+        return codebooks

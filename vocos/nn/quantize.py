@@ -16,16 +16,23 @@ from torch import Tensor, nn
 from vocos.nn.hooked import is_changed, refuse_changed
 
 
-def affordable_books(bandwidth: float, entries: int, frame_rate: float) -> int:
-    """Codebooks that a bandwidth pays for: floor(1000 bandwidth / (log2(entries) ceil(frame_rate))), at least one.
+def affordable_codebooks(bandwidth: float, entries: int, frame_rate: float) -> int:
+    """The number of codebooks whose codes fit in a bandwidth, at least one.
 
     Args:
         bandwidth: in kbps.
-        entries: of each codebook.
+        entries: entries of each codebook.
         frame_rate: in Hz.
+
+    Returns:
+        floor(1000 bandwidth / (log2(entries) ceil(frame_rate))).
     """
-    bits_per_book = math.log2(entries) * math.ceil(frame_rate)
-    return max(1, int(1000 * bandwidth / bits_per_book + 1e-6))  # 2.2 kbps are 2200.0000000000005 bits, and the like
+    # A frame has one code of log2(entries) bits of each codebook. The original counts whole frames per second, so a
+    # codebook costs log2(entries) ceil(frame_rate) bits per second: at 24 kHz with a hop of 320 and 1024 entries
+    # 10 * 75 = 750, so that 6 kbps pay for 6000 / 750 = 8 codebooks.
+    bits_per_codebook = math.log2(entries) * math.ceil(frame_rate)
+    # A whole quotient may come out a rounding error short, as 1000 * 1.001 is 1000.9999999999999.
+    return max(1, int(1000 * bandwidth / bits_per_codebook + 1e-6))
 
 
 class FactorizedCodebook(nn.Module):
@@ -69,8 +76,8 @@ class FactorizedRVQ(nn.Module):
 
     def __init__(self, channels: int, n_codebooks: int, entries: int, dimension: int) -> None:
         super().__init__()
-        books = (FactorizedCodebook(channels, entries, dimension) for _ in range(n_codebooks))
-        self.quantizers: Sequence[FactorizedCodebook] = nn.ModuleList(books)  # type: ignore[assignment]
+        codebooks = (FactorizedCodebook(channels, entries, dimension) for _ in range(n_codebooks))
+        self.quantizers: Sequence[FactorizedCodebook] = nn.ModuleList(codebooks)  # type: ignore[assignment]
 
     def encode(self, features: Tensor, n_codebooks: int) -> Tensor:
         """Codes `[B, n_codebooks, L]`, int64, of features `[B, C, L]`."""
@@ -104,7 +111,7 @@ def euclidean_codes(features: Tensor, codebooks: Tensor | Sequence[Tensor]) -> T
     """
     with torch.autocast(features.device.type, enabled=False):
         residual, codes = rearrange(features.float(), "b c l -> b l c"), []
-        for entries in (book.float() for book in codebooks):
+        for entries in (codebook.float() for codebook in codebooks):
             distance = entries.square().sum(dim=1) - 2 * torch.matmul(residual, entries.mT)
             codes.append(distance.argmin(dim=-1))
             residual = residual - F.embedding(codes[-1], entries)
@@ -125,8 +132,9 @@ class EuclideanRVQ(nn.Module):
 
     def __init__(self, n_codebooks: int, entries: int, channels: int) -> None:
         super().__init__()
-        books = (nn.Parameter(torch.empty(entries, channels)) for _ in range(n_codebooks))
-        self.books: Sequence[Tensor] = nn.ParameterList(books)  # type: ignore[assignment]
+        codebooks = (nn.Parameter(torch.empty(entries, channels)) for _ in range(n_codebooks))
+        # Saved files have this name in their tensors: quantizer.books.0 and so on.
+        self.books: Sequence[Tensor] = nn.ParameterList(codebooks)  # type: ignore[assignment]
 
     def encode(self, features: Tensor, n_codebooks: int) -> Tensor:
         """Codes `[B, n_codebooks, L]`, int64, of features `[B, C, L]`."""

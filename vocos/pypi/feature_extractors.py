@@ -138,7 +138,7 @@ class EncodecFeatures(FeatureExtractor):
         self._encodec_weights = encodec_weights
         self._modules["encodec"] = None
         self.bandwidths = list(config.bandwidths)
-        self.num_q = config.books(max(config.bandwidths))
+        self.num_q = config.codebooks_for(max(config.bandwidths))
         entries = torch.randn(self.num_q * config.codebook_size, config.input_channels)
         self.codebook_weights = nn.Parameter(entries, requires_grad=train_codebooks)
 
@@ -171,40 +171,42 @@ class EncodecFeatures(FeatureExtractor):
 
     def codes_to_features(self, codes: Tensor) -> Tensor:
         """Features `[B, C, L]` of integer codes `[K, B, L]`, or `[K, L]` for one clip."""
-        books, size = len(self._books()), self._config.codebook_size
-        expected = f"codes_to_features: expected integer codes [1 to {books}, batch, frames] from 0 to {size - 1}"
+        codebooks, size = len(self._codebooks()), self._config.codebook_size
+        expected = f"codes_to_features: expected integer codes [1 to {codebooks}, batch, frames] from 0 to {size - 1}"
         if not isinstance(codes, Tensor):
             raise InvalidInput(f"{expected}, got a {type(codes).__name__}; torch.as_tensor(codes) makes a tensor")
         if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
             raise InvalidInput(f"{expected}, got {codes.dtype}; codes.long() makes integers")
-        if codes.ndim not in (2, 3) or not codes.numel() or len(codes) > books:
+        if codes.ndim not in (2, 3) or not codes.numel() or len(codes) > codebooks:
             raise InvalidInput(f"{expected}, got {list(codes.shape)}; the codebooks go first")
         if int(codes.min()) < 0 or int(codes.max()) >= size:
             raise InvalidInput(f"{expected}, got {int(codes.min())} to {int(codes.max())}")
         stacked = codes[:, None] if codes.ndim == 2 else codes
         return self._features(rearrange(stacked, "k b l -> b k l").long())
 
-    def _books(self) -> Tensor:
+    def _codebooks(self) -> Tensor:
         return rearrange(self.codebook_weights, "(k e) c -> k e c", e=self._config.codebook_size)
 
     def _codes(self, audio: Tensor, bandwidth: float | None) -> Tensor:
         """Codes `[B, K, L]`."""
-        books = self._books()
-        count = len(books) if bandwidth is None else self._config.books(bandwidth)
-        if count > len(books):
-            raise InvalidInput(f"get_encodec_codes: {bandwidth:g} kbps take {count} codebooks, there are {len(books)}")
-        return euclidean_codes(self.encodec.encoder(audio[:, None].to(books.dtype)), books[:count])
+        codebooks = self._codebooks()
+        count = len(codebooks) if bandwidth is None else self._config.codebooks_for(bandwidth)
+        if count > len(codebooks):
+            raise InvalidInput(
+                f"get_encodec_codes: {bandwidth:g} kbps take {count} codebooks, there are {len(codebooks)}"
+            )
+        return euclidean_codes(self.encodec.encoder(audio[:, None].to(codebooks.dtype)), codebooks[:count])
 
     def _features(self, codes: Tensor) -> Tensor:
-        return euclidean_features(codes, self._books()).to(self.codebook_weights.dtype)
+        return euclidean_features(codes, self._codebooks()).to(self.codebook_weights.dtype)
 
     def _install(self, known: Format[EncodecConfig], file: TensorFile) -> None:
         """Take the encoder from a file of EnCodec."""
         config = Encodec().complete(self._config, file.shapes)
         made = math.prod(config.ratios)
         config.require(made == config.hop_length, f"ratios {config.ratios} do not make hop_length {config.hop_length}")
-        books = self.codebook_weights
-        options = {"device": "cpu" if books.is_meta else books.device, "dtype": books.dtype}
+        codebooks = self.codebook_weights
+        options = {"device": "cpu" if codebooks.is_meta else codebooks.device, "dtype": codebooks.dtype}
         with unfilled(file.path):
             network = EncodecEncoder(config)
         with torch.inference_mode(False):

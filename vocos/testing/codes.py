@@ -47,7 +47,7 @@ class CodesContract:
 
     def first(self, codes: Any, count: int) -> Any:
         """Those of the first codebooks, packed as they were."""
-        return codes.books(count) if isinstance(codes, ScaledCodes) else codes[..., :count]
+        return codes.codebooks(count) if isinstance(codes, ScaledCodes) else codes[..., :count]
 
     def same(self, given: Any, expected: Any) -> bool:
         """Whether all integers are equal."""
@@ -65,7 +65,7 @@ class CodesContract:
             (voco.codes_to_latents, codes),
             (voco.latents_to_codes, self.latents(voco, 4)),
         ):
-            with pytest.raises(UnsupportedOperation, match="has no discrete codes"):
+            with pytest.raises(UnsupportedOperation, match="has no codes"):
                 call(argument)
         assert not voco.is_loaded
 
@@ -119,9 +119,9 @@ class CodesContract:
                 coder.encode_codes(audio, bandwidth=wrong)  # type: ignore[arg-type]
 
     def test_bad_codes_are_refused_before_loading(self, coder: Voco[Any]) -> None:
-        books, size = coder.n_codebooks or 0, coder.codebook_size or 0
-        good = torch.zeros(1, 4, books, dtype=torch.long)
-        wide = torch.zeros(1, 4, books + 1, dtype=torch.long)
+        codebooks, size = coder.n_codebooks or 0, coder.codebook_size or 0
+        good = torch.zeros(1, 4, codebooks, dtype=torch.long)
+        wide = torch.zeros(1, 4, codebooks + 1, dtype=torch.long)
         cases: list[Any] = [good.float(), good.bool(), good + size, good - 1, good[0], good[..., :0], good[:, :0]]
         cases += [good[:0], wide, good.numpy(), None]
         for bad in cases:
@@ -130,7 +130,7 @@ class CodesContract:
                 for call in (coder.decode_codes, coder.codes_to_latents):
                     with pytest.raises(InvalidInput, match=r"expected|takes a plain tensor"):
                         call(wrapped)
-        for wrong in (0, -1, books + 1, 1.0, True, "1"):
+        for wrong in (0, -1, codebooks + 1, 1.0, True, "1"):
             with pytest.raises(InvalidInput, match="expected n_codebooks from 1 to"):
                 coder.encode_codes(self.sound(coder), wrong)  # type: ignore[arg-type]
             with pytest.raises(InvalidInput, match="expected n_codebooks from 1 to"):

@@ -81,7 +81,7 @@ def codes(value: Any, n_codebooks: int, codebook_size: int, call: str) -> None:
         raise InvalidInput(f"{call}: expected codes from 0 to {codebook_size - 1}, got {low} to {high}")
 
 
-def book_count(value: Any, n_codebooks: int, call: str) -> int:
+def codebook_count(value: Any, n_codebooks: int, call: str) -> int:
     """The number of codebooks asked for, all of them for None."""
     if value is None:
         return n_codebooks

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vocos.config import Config
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.nn.length import Length
-from vocos.nn.quantize import affordable_books
+from vocos.nn.quantize import affordable_codebooks
 from vocos.voco import checks
 from vocos.voco.codes import ScaledCodes
 from vocos.voco.lazy import LazyModule
@@ -126,16 +126,16 @@ class Codec(LazyModule, Generic[ConfigT]):
 
     def check_codes(self, codes: Tensor, call: str) -> None:
         """Raise InvalidInput unless the codes are such as a call takes."""
-        books, entries = self.codebook_shape(call)
+        codebooks, entries = self.codebook_shape(call)
         if isinstance(codes, ScaledCodes):
             raise InvalidInput(f"{call}: {self.name} takes a plain tensor, got ScaledCodes; give their .codes")
         if isinstance(codes, Tensor) and codes.ndim == 3 and codes.shape[2] in map(self.codebooks_for, self.bandwidths):
-            books = max(books, codes.shape[2])  # of another bandwidth than the codec's own
-        checks.codes(codes, books, entries, call)
+            codebooks = max(codebooks, codes.shape[2])  # of another bandwidth than the codec's own
+        checks.codes(codes, codebooks, entries, call)
 
     def codebooks_for(self, bandwidth: float) -> int:
         """Codebooks that a bandwidth in kbps pays for, at least one."""
-        return affordable_books(bandwidth, self.codebook_size or 2, self.frame_rate)
+        return affordable_codebooks(bandwidth, self.codebook_size or 2, self.frame_rate)
 
     def parse(self, data: Mapping[str, Any]) -> ConfigT:
         """The config of a checkpoint's file."""
@@ -239,7 +239,7 @@ class Codec(LazyModule, Generic[ConfigT]):
         """
         if self.n_codebooks is None or self.codebook_size is None:
             raise UnsupportedOperation(
-                f"{call}: {self.name} has no discrete codes, only continuous latents; dac and encodec have codes"
+                f"{call}: {self.name} has no codes, only continuous latents; dac and encodec have codes"
             )
         return self.n_codebooks, self.codebook_size
 

@@ -11,19 +11,19 @@ from torch import Tensor
 
 from vocos.errors import InvalidInput
 
-AXES = ("batch", "frames", "books")
+AXES = ("batch", "frames", "codebooks")
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledCodes:
-    """Codes of a codec that brings its sound to one loudness first, chunk by chunk, and the factors that undo it.
+    """Codes of a codec that first brings the audio to one loudness, chunk by chunk, and the factors that undo that.
 
     All that `decode_codes` needs, and all that a file has to keep. The codes of the chunks follow each other in time;
     where each begins follows from the number of frames and the codec.
 
     Attributes:
-        codes: int64 `[batch, frames, books]`.
-        scales: float32 `[batch, chunks]`, what the sound of each chunk is multiplied by.
+        codes: int64 `[batch, frames, codebooks]`.
+        scales: float32 `[batch, chunks]`, what the decoded audio of each chunk is multiplied by.
     """
 
     codes: Tensor
@@ -31,53 +31,57 @@ class ScaledCodes:
 
     @property
     def shape(self) -> torch.Size:
-        """Of the codes."""
+        """Shape of the codes."""
         return self.codes.shape
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the codes."""
+        """Integer type of the codes."""
         return self.codes.dtype
 
     @property
     def device(self) -> torch.device:
-        """Of the codes."""
+        """Device of the codes."""
         return self.codes.device
 
     def to(self, device: torch.device | str) -> Self:
-        """The same on another device."""
+        """The same codes and scales on another device."""
         return type(self)(self.codes.to(device), self.scales.to(device))
 
-    def books(self, count: int) -> Self:
-        """Those of the first codebooks alone: a lower rate."""
+    def codebooks(self, count: int) -> Self:
+        """The codes of the first codebooks alone, which are a lower rate."""
         return type(self)(self.codes[..., :count], self.scales)
 
+    books = codebooks  # the name of earlier releases
+
     def rows(self, index: slice | Tensor | list[int]) -> Self:
-        """Some rows of the batch."""
+        """The codes and scales of some rows of the batch."""
         return type(self)(self.codes[index], self.scales[index])
 
 
-def arrange_codes(codes: Any, axes: str = "books frames") -> Tensor:
+def arrange_codes(codes: Any, axes: str = "codebooks frames") -> Tensor:
     """Codes of another library, in the order that `decode_codes` takes.
 
-        arrange_codes(bark, "books frames")                   # [8, frames], as of Bark
-        arrange_codes(output.audio_codes[0], "batch books frames")   # as of transformers
-        arrange_codes(codes, "books batch frames")            # as of EnCodec's and Vocos's own quantisers
+        arrange_codes(bark, "codebooks frames")                          # [8, frames], as of Bark
+        arrange_codes(output.audio_codes[0], "batch codebooks frames")   # as of transformers
+        arrange_codes(codes, "codebooks batch frames")                   # as of EnCodec's and Vocos's own quantisers
 
     Args:
         codes: integers, a tensor or an array.
-        axes: what their axes are, of "batch", "frames" and "books"; without "batch" they are one clip.
+        axes: names of their axes in order: "batch", "frames" and "codebooks"; without "batch" they are one clip.
+            "books", the word of earlier releases, is read as "codebooks".
 
     Returns:
-        int64 `[batch, frames, books]`.
+        int64 `[batch, frames, codebooks]`.
 
     Raises:
         InvalidInput: if there are other axes, or the codes are no integers.
     """
-    names = axes.split() if isinstance(axes, str) else []
+    names = ["codebooks" if name == "books" else name for name in axes.split()] if isinstance(axes, str) else []
     if sorted(names) not in (sorted(AXES), sorted(AXES[1:])):
         raise InvalidInput(
-            f"arrange_codes: expected axes as some order of 'batch frames books' or 'frames books', got {axes!r}"
+            "arrange_codes: expected axes as some order of 'batch frames codebooks' or 'frames codebooks', "
+            f"got {axes!r}"
         )
     try:
         tensor = torch.as_tensor(codes, device=codes.device if isinstance(codes, Tensor) else "cpu")
@@ -88,4 +92,4 @@ def arrange_codes(codes: Any, axes: str = "books frames") -> Tensor:
     if tensor.ndim != len(names):
         raise InvalidInput(f"arrange_codes: {axes!r} are {len(names)} axes, the codes have {list(tensor.shape)}")
     batch = "batch" if "batch" in names else "1"
-    return rearrange(tensor, f"{' '.join(names)} -> {batch} frames books").long()
+    return rearrange(tensor, f"{' '.join(names)} -> {batch} frames codebooks").long()

@@ -235,12 +235,12 @@ class Voco(Codec[ConfigT]):
 
     def count_codebooks(self, call: str, n_codebooks: int | None, bandwidth: float | None) -> int:
         """The number of codebooks that a call asks for."""
-        books, _ = self.codebook_shape(call)
+        codebooks, _ = self.codebook_shape(call)
         if bandwidth is not None:
             if not self.bandwidths:
-                raise InvalidInput(f"{call}: {self.name} has no bandwidths; give n_codebooks= from 1 to {books}")
-            books = self.codebooks_for(checks.choice(bandwidth, self.bandwidths, call, "bandwidth", "kbps"))
-        return checks.book_count(n_codebooks, books, call)
+                raise InvalidInput(f"{call}: {self.name} has no bandwidths; give n_codebooks= from 1 to {codebooks}")
+            codebooks = self.codebooks_for(checks.choice(bandwidth, self.bandwidths, call, "bandwidth", "kbps"))
+        return checks.codebook_count(n_codebooks, codebooks, call)
 
     # Lengths and masks
 

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vocos import CheckpointError, InvalidInput, Voco, get_voco, load_codes, save_codes
-from vocos.files.codes import DacTokens, levelled
+from vocos.files.codes import DacCodesFile, levelled
 from vocos.files.codes.loudness import loudness
 
 with np.load(Path(__file__).parent / "files" / "descript-dac.npz") as stored:
@@ -96,7 +96,7 @@ class TestTheirFiles:
     def test_channels_keep_their_balance(self, voco: Voco[Any], theirs: Callable[[str], Path]) -> None:
         """Theirs brings each channel to the loudness of both; ours both together, which is what it was."""
         found = load_codes(theirs("stereo"), voco)
-        assert isinstance(found, DacTokens)
+        assert isinstance(found, DacCodesFile)
         sound = found.decode(voco)
         assert sound.shape == (1, 3001, 2)
         assert loudness(sound, 16000) == pytest.approx(found.loudness, abs=0.2)  # the cut end counts a little
@@ -108,7 +108,7 @@ class TestTheirFiles:
     def test_unpadded_decoder_is_that_of_the_golden(self, voco: Voco[Any]) -> None:
         _, arrays = golden("dac-descript-small")
         codes = torch.from_numpy(arrays["unpadded__codes"]).transpose(1, 2).long()
-        tokens = DacTokens(codes, None, 16000, 3946, loudness=-20.0, chunk_frames=125, is_padded=False)
+        tokens = DacCodesFile(codes, None, 16000, 3946, loudness=-20.0, chunk_frames=125, is_padded=False)
         sound = tokens.decode(voco)
         expected = torch.from_numpy(arrays["unpadded__audio_q"])
         gain = 10 ** ((-20.0 - loudness(expected, 16000)) / 20)

@@ -1,4 +1,4 @@
-"""Our token files: what goes in comes out, on every machine and in every later version, and damage is said."""
+"""Our files of codes: what goes in comes out, on every machine and in every later version, and damage is said."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def some_codes(frames: int, books: int, entries: int) -> torch.Tensor:
 
 
 def changed(data: bytes, **fields: Any) -> bytes:
-    """A token file with another header, its checksum right."""
+    """A file of codes with another header, its checksum right."""
     _, version, length = struct.unpack_from("<8sII", data)
     header = json.loads(data[START : START + length])
     text = json.dumps({**header, **fields}).encode()
@@ -168,7 +168,7 @@ class TestVersions:
         data = bytearray(written.read_bytes())
         data[8] = 2
         written.write_bytes(data)
-        with pytest.raises(CheckpointError, match=r"token file of version 2.* reads up to 1; update vocos"):
+        with pytest.raises(CheckpointError, match=r"file of codes of version 2.* reads up to 1; update vocos"):
             load_codes(written)
 
     def test_keys_of_later_writers_are_ignored(self, written: Path) -> None:
@@ -358,7 +358,7 @@ class TestCodec:
         assert load_codes(tmp_path / "a.codes", get_voco("encodec")).codec == "encodec_24khz"
 
     def test_codec_without_codes_says_so(self, written: Path) -> None:
-        with pytest.raises(NotImplementedError, match="oobleck has no discrete codes"):
+        with pytest.raises(NotImplementedError, match="oobleck has no codes"):
             load_codes(written, get_voco("oobleck"))
 
     def test_weights_of_another_size_are_an_error(self, written: Path, weights: Path) -> None:

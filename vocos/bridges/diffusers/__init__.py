@@ -33,7 +33,7 @@ def vae(voco: Voco[Any]) -> VocoAutoencoder:
         raise InvalidInput(f"vae: expected a voco, as of get_voco, got a {type(voco).__name__}")
     if not voco.latent_dim:
         raise UnsupportedOperation(
-            f"vae: {voco.name} has discrete codes alone, and a pipeline works on continuous latents; oobleck, dacvae, "
+            f"vae: {voco.name} has codes alone, and a pipeline works on continuous latents; oobleck, dacvae, "
             "dac, encodec_24khz and mel have them"
         )
     try:

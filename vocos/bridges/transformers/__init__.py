@@ -47,8 +47,7 @@ def audio_tokenizer(voco: Voco[Any], like: str | None = None) -> View:
         raise InvalidInput(f"audio_tokenizer: expected like as one of {', '.join(KINDS)}, got {like!r}")
     if voco.n_codebooks is None:
         raise UnsupportedOperation(
-            f"audio_tokenizer: {voco.name} has no discrete codes, only continuous latents; encodec, dac and xcodec "
-            "have codes"
+            f"audio_tokenizer: {voco.name} has no codes, only continuous latents; encodec, dac and xcodec have codes"
         )
     try:
         from vocos.bridges.transformers.dac import VocoDac

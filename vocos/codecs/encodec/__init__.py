@@ -23,7 +23,7 @@ from vocos.config import MAX_SIZE, Config, Count, Depth, expect
 from vocos.errors import InvalidInput
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import seanet_names
-from vocos.nn.quantize import TRAINING_STATE, EuclideanRVQ, affordable_books
+from vocos.nn.quantize import TRAINING_STATE, EuclideanRVQ, affordable_codebooks
 from vocos.nn.seanet import SEANetDecoder, SEANetEncoder, SEANetStyle
 from vocos.voco import Facts, Voco, checks
 from vocos.voco.codes import ScaledCodes
@@ -51,7 +51,7 @@ ORIGINAL_KEYS = {
 NORMS = ("weight_norm", "time_group_norm", "none")
 PADS = ("reflect", "constant", "replicate")
 SILENCE = 1e-8  # added to the scale of a chunk, after the root
-_BOOK = re.compile(r"\bquantizer\.(?:(?:vq\.)?layers\.(\d+)\._?codebook\.embed|books\.(\d+))$")
+_CODEBOOK = re.compile(r"\bquantizer\.(?:(?:vq\.)?layers\.(\d+)\._?codebook\.embed|books\.(\d+))$")
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class EncodecAudioConfig(Config):
         expect(data, "codebook_dim", config.hidden_size, default=config.hidden_size)
         if data.get("n_codebooks") is None:
             rate = config.sampling_rate / config.hop_length
-            books = affordable_books(max(config.target_bandwidths), config.codebook_size, rate)
-            return replace(config, n_codebooks=books)
+            codebooks = affordable_codebooks(max(config.target_bandwidths), config.codebook_size, rate)
+            return replace(config, n_codebooks=codebooks)
         return config
 
     @property
@@ -287,7 +287,7 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
         )
 
     def complete(self, config: EncodecAudioConfig, shapes: Mapping[str, tuple[int, ...]]) -> EncodecAudioConfig:
-        found = [match for match in map(_BOOK.search, shapes) if match]
+        found = [match for match in map(_CODEBOOK.search, shapes) if match]
         return replace(config, n_codebooks=len(found)) if found else config
 
     def build(self, config: EncodecAudioConfig) -> nn.Module:

@@ -95,12 +95,12 @@ class XcodecConfig(SemanticConfig, RatesConfig):
     @property
     def n_codebooks(self) -> int:
         """Those that the largest bandwidth pays for."""
-        return self.books(max(self.target_bandwidths))
+        return self.codebooks_for(max(self.target_bandwidths))
 
-    def books(self, bandwidth: float) -> int:
+    def codebooks_for(self, bandwidth: float) -> int:
         """Codebooks that a bandwidth in kbps pays for, at least one."""
-        bits_per_book = math.ceil(math.log2(self.codebook_size)) * self.sample_rate / self.hop_length
-        return max(1, int(1000 * bandwidth / bits_per_book))
+        bits_per_codebook = math.ceil(math.log2(self.codebook_size)) * self.sample_rate / self.hop_length
+        return max(1, int(1000 * bandwidth / bits_per_codebook))
 
 
 def transformers_rules(config: XcodecConfig) -> Rules:
@@ -244,7 +244,7 @@ class Xcodec(Voco[XcodecConfig]):
         )
 
     def codebooks_for(self, bandwidth: float) -> int:
-        return self.hyperparameters.books(bandwidth)
+        return self.hyperparameters.codebooks_for(bandwidth)
 
     def build(self, config: XcodecConfig) -> nn.Module:
         return XcodecNetwork(config)

@@ -11,15 +11,24 @@ from typing import Any
 
 from vocos.errors import CheckpointError, InvalidInput, VocoError
 from vocos.files.codes import descript, ecdc, native
-from vocos.files.codes.descript import DacTokens, levelled
+from vocos.files.codes.descript import DacCodesFile, DacTokens, levelled
 from vocos.files.codes.loudness import loudness as loudness_of
-from vocos.files.codes.record import Tokens, book_shape, origin
+from vocos.files.codes.record import CodesFile, Tokens, codebook_shape, origin
 from vocos.files.places import require_file
 from vocos.voco import Voco, checks
 from vocos.voco.codes import ScaledCodes
 from vocos.weights.atomic import replacing
 
-__all__ = ["DacTokens", "Tokens", "levelled", "load_codes", "origin", "save_codes"]
+__all__ = [
+    "CodesFile",
+    "DacCodesFile",
+    "DacTokens",
+    "Tokens",
+    "levelled",
+    "load_codes",
+    "origin",
+    "save_codes",
+]
 
 ENDINGS = (".codes", ".ecdc", ".dac")
 MAGICS = (native.MAGIC, ecdc.MAGIC, descript.MAGIC)
@@ -48,7 +57,7 @@ def save_codes(
         UnsupportedOperation: if the codec has no codes.
     """
     path = Path(path)
-    _, entries = book_shape(voco)
+    _, entries = codebook_shape(voco)
     plain = codes.codes if isinstance(codes, ScaledCodes) else codes
     voco.check_codes(codes, "save_codes")
     if len(plain) != 1:
@@ -62,33 +71,33 @@ def save_codes(
         checks.finite(codes.scales, f"{path}: not written, scales")
     samples = _samples(codes, voco, length)
     source, revision = origin(voco)
-    tokens = Tokens(codes, voco.name, voco.sampling_rate, samples, entries, source, revision)
+    file = CodesFile(codes, voco.name, voco.sampling_rate, samples, entries, source, revision)
     if kind == ".dac":
         descript.require(voco)
         level = loudness_of(voco.decode_codes(codes), voco.sampling_rate) if loudness is None else loudness
-        tokens = DacTokens(plain, None, voco.sampling_rate, samples, loudness=level, chunk_frames=plain.shape[1])
+        file = DacCodesFile(plain, None, voco.sampling_rate, samples, loudness=level, chunk_frames=plain.shape[1])
     with replacing(path) as temporary:
         if kind == ".ecdc":
-            ecdc.write(temporary, tokens, voco)
-        elif isinstance(tokens, DacTokens):
-            descript.write(temporary, tokens)
+            ecdc.write(temporary, file, voco)
+        elif isinstance(file, DacCodesFile):
+            descript.write(temporary, file)
         else:
             chunks = ecdc.model_of(voco).frames(samples) if isinstance(codes, ScaledCodes) else ()
-            native.write(temporary, tokens, chunks)
+            native.write(temporary, file, chunks)
 
 
-def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, strict: bool = True) -> Tokens:
+def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, strict: bool = True) -> CodesFile:
     """Read the codes of a file that `save_codes`, EnCodec or Descript wrote; which it is, the file says.
 
-        tokens = load_codes("clip.codes", voco)
-        audio = tokens.decode(voco)  # or voco.decode_codes(tokens.codes, length=tokens.samples)
+        file = load_codes("clip.codes", voco)
+        audio = file.decode(voco)  # or voco.decode_codes(file.codes, length=file.samples)
 
     Args:
         path: of the file.
         voco: the codec that is to decode them, for a check; `.ecdc` files of weights with other rates or sizes than the
             published ones need it.
-        strict: whether damage is an error; else a warning, the codes that are lost are 0, and `Tokens.damaged` and
-            `Tokens.mask` say which. The other formats have no checksums: damage that shows is always an error.
+        strict: whether damage is an error; else a warning, the codes that are lost are 0, and `CodesFile.damaged` and
+            `CodesFile.mask` say which. The other formats have no checksums: damage that shows is always an error.
 
     Raises:
         CheckpointError: if the file is damaged; the message names the frames. Or if it is of a newer version.
@@ -99,17 +108,17 @@ def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, s
     require_file(path)
     data = _content(path)
     if data.startswith(native.MAGIC):
-        tokens = native.read(path, data, strict)
+        file = native.read(path, data, strict)
     elif data.startswith(ecdc.MAGIC):
-        tokens = ecdc.read(path, data, voco)
+        file = ecdc.read(path, data, voco)
     else:
-        tokens = descript.read(path, data)
+        file = descript.read(path, data)
     if voco is not None:
         try:
-            tokens.check(voco)
+            file.check(voco)
         except VocoError as error:
             raise type(error)(f"{path}: {error}") from error
-    return tokens
+    return file
 
 
 def _content(path: Path) -> bytes:

@@ -32,7 +32,7 @@ from vocos.errors import CheckpointError, InvalidInput
 from vocos.files import audio
 from vocos.files.codes import pickled
 from vocos.files.codes.loudness import loudness
-from vocos.files.codes.record import Tokens, book_shape
+from vocos.files.codes.record import CodesFile, codebook_shape
 from vocos.voco import Voco
 
 MAGIC = b"\x93NUMPY"
@@ -43,7 +43,7 @@ MAX_RATE, MAX_CHANNELS = 768_000, 64  # of any sound there is
 
 
 @dataclass(frozen=True, eq=False)
-class DacTokens(Tokens):
+class DacCodesFile(CodesFile):
     """The codes of a `.dac` file; `codes` are `[channels, frames, n_codebooks]`.
 
     Attributes:
@@ -79,9 +79,12 @@ class DacTokens(Tokens):
         return torch.nn.functional.pad(sound, (0, 0, 0, self.samples - sound.shape[1]))
 
 
+DacTokens = DacCodesFile  # the name of earlier releases
+
+
 def require(voco: Voco[Any]) -> Dac:
     """The codec. Raises InvalidInput unless it is a DAC, UnsupportedOperation if it has no codes."""
-    book_shape(voco)
+    codebook_shape(voco)
     if not isinstance(voco, Dac):
         raise InvalidInput(f"a .dac file holds codes of dac and its siblings, not of {voco.name}")
     return voco
@@ -94,24 +97,24 @@ def levelled(sound: Tensor, sampling_rate: int) -> tuple[Tensor, float]:
     return sound / max(1.0, float(sound.abs().max())), level
 
 
-def write(path: Path, tokens: DacTokens) -> None:
+def write(path: Path, file: DacCodesFile) -> None:
     """Write codes."""
     metadata = {
-        "input_db": np.array([tokens.loudness], np.float32),
-        "original_length": tokens.samples,
-        "sample_rate": tokens.sampling_rate,
-        "chunk_length": tokens.chunk_frames,
-        "channels": tokens.codes.shape[0],
-        "padding": tokens.is_padded,
+        "input_db": np.array([file.loudness], np.float32),
+        "original_length": file.samples,
+        "sample_rate": file.sampling_rate,
+        "chunk_length": file.chunk_frames,
+        "channels": file.codes.shape[0],
+        "padding": file.is_padded,
         "dac_version": DAC_VERSION,
     }
-    codes = rearrange(tokens.codes, "c l k -> c k l").cpu().numpy().astype(np.uint16)
+    codes = rearrange(file.codes, "c l k -> c k l").cpu().numpy().astype(np.uint16)
     content = np.array({"codes": np.ascontiguousarray(codes), "metadata": metadata}, dtype=object)
     with path.open("wb") as stream:
         np.save(stream, content, allow_pickle=True)
 
 
-def read(path: Path, data: bytes) -> DacTokens:
+def read(path: Path, data: bytes) -> DacCodesFile:
     """The codes in the bytes of a file.
 
     Raises:
@@ -126,7 +129,7 @@ def read(path: Path, data: bytes) -> DacTokens:
         raise CheckpointError(f"{path}: not a .dac file that can be read ({' '.join(reason.split())[:200]})") from error
 
 
-def _parsed(data: bytes) -> DacTokens:
+def _parsed(data: bytes) -> DacCodesFile:
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -148,7 +151,7 @@ def _parsed(data: bytes) -> DacTokens:
         raise ValueError(f"{metadata['channels']!r} channels at {counts[1]} Hz, codes of {len(codes)} channels")
     if not isinstance(metadata["padding"], bool):
         raise ValueError(f"padding {metadata['padding']!r}")
-    return DacTokens(
+    return DacCodesFile(
         codes=torch.from_numpy(rearrange(codes, "c k l -> c l k").astype(np.int64)),
         codec=None,
         sampling_rate=counts[1],

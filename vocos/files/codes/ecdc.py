@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
-from vocos.files.codes.record import Tokens, book_shape, pack, packed_bytes, unpack, width
+from vocos.files.codes.record import CodesFile, codebook_shape, pack, packed_bytes, unpack, width
 from vocos.nn.length import ceil_div
 from vocos.voco import Voco
 from vocos.voco.codes import ScaledCodes
@@ -75,14 +75,14 @@ MODELS = {
 
 def model_of(voco: Voco[Any]) -> Model:
     """How a codec, whose weights may have rates of their own, lays out its codes."""
-    _, entries = book_shape(voco)
+    _, entries = codebook_shape(voco)
     config = voco.config
     chunk = int(config["chunk_length_s"] * voco.sampling_rate) if config.get("normalize") else None
     stride = max(1, int((1 - config["overlap"]) * chunk)) if chunk else 1
     return Model(voco.sampling_rate, voco.hop_length, entries, chunk, stride)
 
 
-def write(path: Path, tokens: Tokens, voco: Voco[Any]) -> None:
+def write(path: Path, file: CodesFile, voco: Voco[Any]) -> None:
     """Write the codes of a clip.
 
     Raises:
@@ -90,16 +90,16 @@ def write(path: Path, tokens: Tokens, voco: Voco[Any]) -> None:
     """
     if voco.name not in MODEL_OF:
         raise InvalidInput(f"save_codes: an .ecdc file holds codes of {', '.join(MODEL_OF)}, not of {voco.name}")
-    codes = tokens.codes.codes if isinstance(tokens.codes, ScaledCodes) else tokens.codes
-    scales = tokens.codes.scales[0].tolist() if isinstance(tokens.codes, ScaledCodes) else []
+    codes = file.codes.codes if isinstance(file.codes, ScaledCodes) else file.codes
+    scales = file.codes.scales[0].tolist() if isinstance(file.codes, ScaledCodes) else []
     model = model_of(voco)
-    sizes = model.frames(tokens.samples)
+    sizes = model.frames(file.samples)
     if sum(sizes) != codes.shape[1]:
         raise InvalidInput(
-            f"save_codes: {tokens.samples} samples have {sum(sizes)} frames in an .ecdc file, these codes have "
+            f"save_codes: {file.samples} samples have {sum(sizes)} frames in an .ecdc file, these codes have "
             f"{codes.shape[1]}; pass the true length="
         )
-    header = {"m": MODEL_OF[voco.name], "al": tokens.samples, "nc": codes.shape[2], "lm": False}
+    header = {"m": MODEL_OF[voco.name], "al": file.samples, "nc": codes.shape[2], "lm": False}
     text = json.dumps(header).encode()
     with path.open("wb") as stream:
         stream.write(START.pack(MAGIC, 0, len(text)) + text)
@@ -108,14 +108,14 @@ def write(path: Path, tokens: Tokens, voco: Voco[Any]) -> None:
             stream.write(scale + pack(part.numpy(), width(model.entries)))
 
 
-def read(path: Path, data: bytes, voco: Voco[Any] | None) -> Tokens:
+def read(path: Path, data: bytes, voco: Voco[Any] | None) -> CodesFile:
     """The codes in the bytes of a file, of a published model or of a codec with weights of its own.
 
     Raises:
         CheckpointError: if the file is damaged.
         UnsupportedOperation: if its codes are coded by the language model.
     """
-    name, samples, books, offset = _header(path, data)
+    name, samples, codebooks, offset = _header(path, data)
     model = MODELS[name] if voco is None or MODEL_OF.get(voco.name) != name else model_of(voco)
     bits = width(model.entries)
     payload = len(data) - offset
@@ -123,20 +123,20 @@ def read(path: Path, data: bytes, voco: Voco[Any] | None) -> Tokens:
         raise CheckpointError(f"{path}: cut off, {samples} samples do not fit in {payload} bytes; copy the file again")
     sizes = model.frames(samples)
     extra = SCALE.size if model.chunk else 0
-    expected = sum(extra + packed_bytes(size * books, bits) for size in sizes)
+    expected = sum(extra + packed_bytes(size * codebooks, bits) for size in sizes)
     if payload != expected:
         what = "cut off" if payload < expected else "longer than its header says"
         raise CheckpointError(f"{path}: {what}, expected {expected} bytes of codes, got {payload}; copy the file again")
     scales, parts = [], []
     for size in sizes:
         scales.append(SCALE.unpack_from(data, offset)[0] if model.chunk else 0.0)
-        end = offset + extra + packed_bytes(size * books, bits)
-        parts.append(torch.from_numpy(unpack(data[offset + extra : end], bits, size * books)))
+        end = offset + extra + packed_bytes(size * codebooks, bits)
+        parts.append(torch.from_numpy(unpack(data[offset + extra : end], bits, size * codebooks)))
         offset = end
-    codes: Tensor = torch.cat(parts).reshape(1, -1, books)
+    codes: Tensor = torch.cat(parts).reshape(1, -1, codebooks)
     if not all(map(math.isfinite, scales)) or int(codes.max()) >= model.entries:
         raise CheckpointError(f"{path}: damaged, its scales or codes are out of range; copy the file again")
-    return Tokens(
+    return CodesFile(
         codes=ScaledCodes(codes, torch.tensor([scales], dtype=torch.float32, device="cpu")) if model.chunk else codes,
         codec=name,
         sampling_rate=model.sampling_rate,
@@ -151,12 +151,12 @@ def _header(path: Path, data: bytes) -> tuple[str, int, int, int]:
         magic, version, length = START.unpack_from(data)
         text = data[START.size : START.size + length]
         header = json.loads(text)
-        name, samples, books, is_modelled = (header[key] for key in ("m", "al", "nc", "lm"))
+        name, samples, codebooks, is_modelled = (header[key] for key in ("m", "al", "nc", "lm"))
         if (magic, version, len(text)) != (MAGIC, 0, length):
             raise ValueError(f"version {version}")
         if name not in MODELS:
             raise ValueError(f"model {name!r}")
-        for number in (samples, books):
+        for number in (samples, codebooks):
             if type(number) is not int or not 1 <= number < MAX_SAMPLES:
                 raise ValueError(f"{number!r}")
     except (struct.error, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -166,4 +166,4 @@ def _header(path: Path, data: bytes) -> tuple[str, int, int, int]:
             f"{path}: its codes are coded by EnCodec's language model, which is not read; write it without, as the "
             "command encodec does without --lm"
         )
-    return name, samples, books, START.size + length
+    return name, samples, codebooks, START.size + length

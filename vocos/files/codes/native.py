@@ -1,4 +1,4 @@
-"""The token file of this library, version 1.
+"""The file of codes of this library, version 1.
 
 Numbers are little-endian. No time, path or machine goes in: the same codes of the same weights make the same bytes.
 
@@ -26,12 +26,22 @@ A block:
 
     4      CRC-32 of the number of the block as uint32, from 0, and of the rest of the block, uint32
     4      only if has_scales: scale, float32
-    rest   codes, frame by frame and in a frame book by book, ceil(log2(codebook_size)) bits each, the least significant
-           first, in bytes that are filled from their least significant bit; what is left of the last byte is 0
+    rest   the codes, frame by frame, within a frame codebook by codebook, each as an integer of
+           ceil(log2(codebook_size)) bits, least significant bit first. Bytes are filled from their least significant
+           bit. The bits that are left of the last byte are 0
 
-A block is 128 frames, the last one what is left; with scales it is one chunk of the codec. Its size follows from the
-header, so that what is damaged is one block's frames, and nothing is allocated that the file is too short for. A reader
-ignores keys it does not know; what an older reader would misread gets a new version, and every version stays readable.
+A block holds 128 frames, the last one those that are left; with scales a block is one chunk of the codec. 300 frames of
+8 codebooks of 1024 entries, 10 bits a code, are:
+
+    | header | CRC  128 x 8 codes | CRC  128 x 8 codes | CRC  44 x 8 codes |
+               4  + 1280 bytes      4  + 1280 bytes      4  + 440 bytes
+
+    codes    a: a0 ... a9          b: b0 ... b9                 the bits of two codes
+    bytes    [a0 .... a7] [a8 a9 b0 ... b5] [b6 ... b9 c0 ...   as the block has them
+
+The size of a block follows from the header. So damage costs the frames of one block and no others, and no memory is
+allocated for frames that the file is too short to hold. A reader ignores keys of the header that it does not know. A
+change that an older reader would misread gets a new version, and every version stays readable.
 """
 
 from __future__ import annotations
@@ -52,7 +62,7 @@ import torch
 from numpy.typing import NDArray
 
 from vocos.errors import CheckpointError
-from vocos.files.codes.record import Tokens, pack, packed_bytes, unpack, width
+from vocos.files.codes.record import CodesFile, pack, packed_bytes, unpack, width
 from vocos.voco.codes import ScaledCodes
 
 MAGIC = b"VOCOCODE"
@@ -60,7 +70,7 @@ VERSION = 1
 BLOCK_FRAMES = 128
 MAX_NUMBER = 1 << 48  # keeps products of two within what any file needs
 MAX_ENTRIES = 1 << 31
-MAX_BOOKS = 1 << 16
+MAX_CODEBOOKS = 1 << 16
 MAX_FILLED = 1 << 22  # codes that are made up for a cut end
 SHOWN = 4  # damaged ranges in a message
 START = struct.Struct("<8sII")
@@ -92,7 +102,11 @@ class Header:
                 raise ValueError(f"{number!r}")
         if any(len(pair) != 2 for pair in header.blocks) or not 1 <= header.frames < MAX_NUMBER:
             raise ValueError("blocks")
-        if header.codebook_size > MAX_ENTRIES or header.n_codebooks > MAX_BOOKS or type(header.has_scales) is not bool:
+        if (
+            header.codebook_size > MAX_ENTRIES
+            or header.n_codebooks > MAX_CODEBOOKS
+            or type(header.has_scales) is not bool
+        ):
             raise ValueError("codebook_size, n_codebooks or has_scales")
         if not isinstance(header.codec, str):
             raise ValueError("codec")
@@ -121,23 +135,23 @@ class Header:
         return CRC.size + SCALE.size * self.has_scales + codes
 
 
-def write(path: Path, tokens: Tokens, chunks: Sequence[int] = ()) -> None:
+def write(path: Path, file: CodesFile, chunks: Sequence[int] = ()) -> None:
     """Write the codes of a clip; `chunks` are the frames of each chunk of a codec that has scales."""
-    scaled = isinstance(tokens.codes, ScaledCodes)
-    codes: Any = tokens.codes.codes if isinstance(tokens.codes, ScaledCodes) else tokens.codes
-    scales = tokens.codes.scales[0].tolist() if isinstance(tokens.codes, ScaledCodes) else []
+    scaled = isinstance(file.codes, ScaledCodes)
+    codes: Any = file.codes.codes if isinstance(file.codes, ScaledCodes) else file.codes
+    scales = file.codes.scales[0].tolist() if isinstance(file.codes, ScaledCodes) else []
     frames = codes.shape[1]
     sizes = list(chunks) if scaled else [min(BLOCK_FRAMES, frames - n) for n in range(0, frames, BLOCK_FRAMES)]
     header = {
         "blocks": [[size, len(list(run))] for size, run in itertools.groupby(sizes)],
-        "codebook_size": tokens.codebook_size,
-        "codec": tokens.codec,
+        "codebook_size": file.codebook_size,
+        "codec": file.codec,
         "has_scales": scaled,
         "n_codebooks": codes.shape[2],
-        "revision": tokens.revision,
-        "sampling_rate": tokens.sampling_rate,
-        "samples": tokens.samples,
-        "source": tokens.source,
+        "revision": file.revision,
+        "sampling_rate": file.sampling_rate,
+        "samples": file.samples,
+        "source": file.source,
     }
     bits = width(Header.parse(header).codebook_size)
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode("ascii")
@@ -152,7 +166,7 @@ def write(path: Path, tokens: Tokens, chunks: Sequence[int] = ()) -> None:
             position += size
 
 
-def read(path: Path, data: bytes, strict: bool) -> Tokens:
+def read(path: Path, data: bytes, strict: bool) -> CodesFile:
     """The codes in the bytes of a file. What is damaged is an error, or if not `strict` zeros and a warning.
 
     Raises:
@@ -185,7 +199,7 @@ def read(path: Path, data: bytes, strict: bool) -> Tokens:
         codes.append(np.zeros((missing, header.n_codebooks), np.int64))
         scales += [0.0] * (header.n_blocks - len(scales))
     tensor = torch.from_numpy(np.concatenate(codes)[None])
-    return Tokens(
+    return CodesFile(
         codes=ScaledCodes(tensor, torch.tensor([scales], dtype=torch.float32, device="cpu"))
         if header.has_scales
         else tensor,
@@ -207,7 +221,7 @@ def _header(path: Path, data: bytes) -> tuple[Header, int]:
     _, version, length = START.unpack_from(data)
     if version > VERSION:
         raise CheckpointError(
-            f"{path}: a token file of version {version}, this release of vocos reads up to {VERSION}; update vocos"
+            f"{path}: a file of codes of version {version}, this release of vocos reads up to {VERSION}; update vocos"
         )
     text = data[offset : offset + length]
     if version < 1 or len(text) < length or CRC.unpack_from(data, START.size)[0] != _crc(data[: START.size], text):

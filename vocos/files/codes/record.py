@@ -19,7 +19,7 @@ TWINS = ({"encodec", "encodec_24khz"},)  # these share a quantiser, so that each
 
 
 @dataclass(frozen=True, eq=False)
-class Tokens:
+class CodesFile:
     """The codes of one clip, and where they come from.
 
     Attributes:
@@ -58,7 +58,7 @@ class Tokens:
             CheckpointError: if the codes are fewer than their sound needs.
             UnsupportedOperation: if the codec has no codes.
         """
-        _, entries = book_shape(voco)
+        _, entries = codebook_shape(voco)
         names = {self.codec, voco.name}
         if len(names) > 1 and names not in TWINS:
             raise InvalidInput(f"these codes were made by {self.codec}; {voco.name} cannot decode them")
@@ -91,14 +91,17 @@ class Tokens:
         return sound
 
 
-def book_shape(voco: Voco[Any]) -> tuple[int, int]:
+Tokens = CodesFile  # the name of earlier releases
+
+
+def codebook_shape(voco: Voco[Any]) -> tuple[int, int]:
     """Codebooks of a codec, and the entries of each.
 
     Raises:
         UnsupportedOperation: if it has none.
     """
     if voco.n_codebooks is None or voco.codebook_size is None:
-        raise UnsupportedOperation(f"{voco.name} has no discrete codes, only continuous latents")
+        raise UnsupportedOperation(f"{voco.name} has no codes, only continuous latents")
     return voco.n_codebooks, voco.codebook_size
 
 
