@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import json
 import runpy
-import shutil
 import subprocess
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
-from vocos import CheckpointError, InvalidInput, PluginError, Voco, get_voco, list_vocos, register_voco, registry
+from vocos import CheckpointError, InvalidInput, get_voco, list_vocos, register_voco, registry
 from vocos.codecs.griffinlim import GriffinLim
-from vocos.testing import VocoContract
-
-PLUGIN = Path(__file__).parent / "plugin"
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", {})
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder into which pip installed the plugin's distribution."""
-    target = tmp_path_factory.mktemp("site")
-    copy = tmp_path_factory.mktemp("copy") / "plugin"  # setuptools writes beside the sources
-    shutil.copytree(PLUGIN, copy, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", str(target), str(copy)], check=True)
-    return target
-
-
-@pytest.fixture
-def plugin(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plugin installed in this process."""
-    monkeypatch.syspath_prepend(site)
 
 
 def test_the_table_is_what_the_rows_of_the_codecs_make() -> None:
@@ -144,55 +120,3 @@ def test_taken_name_needs_replace() -> None:
 def test_only_vocos_are_registered() -> None:
     with pytest.raises(InvalidInput, match="must be a subclass of vocos.Voco, got <class 'int'>"):
         register_voco("mine", int)  # type: ignore[type-var]
-
-
-@pytest.mark.usefixtures("plugin")
-class TestPlugin:
-    """A codec from another distribution, installed by pip."""
-
-    def test_is_listed_without_being_imported(self) -> None:
-        assert {"blocks", "blocks-broken"} <= set(list_vocos())
-        assert "vocos_blocks_that_is_not_there" not in sys.modules
-
-    def test_is_found_by_name(self) -> None:
-        voco = get_voco("blocks")
-        audio = torch.rand(2, 45, 1)
-        assert voco.name == "blocks"
-        assert torch.equal(voco.decode(voco.encode(audio), length=45), audio)
-
-    def test_cannot_take_a_built_in_name(self) -> None:
-        assert type(get_voco("mel")).__module__ == "vocos.codecs.vocos_mel"
-
-    def test_broken_one_breaks_only_its_own_name(self) -> None:
-        assert get_voco("blocks").channel == 1
-        with pytest.raises(
-            PluginError, match="'blocks-broken' comes from the distribution vocos-blocks, which"
-        ) as caught:
-            get_voco("blocks-broken")
-        assert isinstance(caught.value, ImportError)
-        assert isinstance(caught.value.__cause__, ModuleNotFoundError)
-
-    def test_two_with_one_name_are_both_named_at_use(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        points = [EntryPoint("twice", f"package_{x}:Mine", registry.GROUP) for x in "ab"]
-        monkeypatch.setattr(registry, "entry_points", lambda group: points)
-        assert "twice" in list_vocos()
-        with pytest.raises(PluginError, match="'twice' is registered by package_a:Mine and by package_b:Mine"):
-            get_voco("twice")
-
-    def test_one_that_is_no_voco_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        point = EntryPoint("strange", "collections:OrderedDict", registry.GROUP)
-        monkeypatch.setattr(registry, "entry_points", lambda group: [point])
-        with pytest.raises(PluginError, match=r"must be a subclass of vocos\.Voco"):
-            get_voco("strange")
-
-    def test_options_are_checked(self) -> None:
-        with pytest.raises(TypeError, match="blocks has no option 'size'; it has none"):
-            get_voco("blocks", size=3)
-
-
-@pytest.mark.usefixtures("plugin")
-class TestPluginKeepsTheContract(VocoContract):
-    """What the author of the plugin would write."""
-
-    def make(self) -> Voco[Any]:
-        return get_voco("blocks")

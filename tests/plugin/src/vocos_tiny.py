@@ -1,0 +1,129 @@
+"""Tiny: a codec of four convolutions and a residual quantiser, with weights, codes, halves and a public format.
+
+Everything that a codec can give, once. A codec of your own starts from a copy of this file: the config, the names that
+public files have for its tensors, the network, and the class with its checkpoints. Paper, source of the weights and
+licence belong here. There are no such weights: the tests make some, by a training program of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vocos import Voco
+from vocos.config import Config, Count
+from vocos.nn.conv import pad_to_multiple
+from vocos.nn.length import Length, ceil_div
+from vocos.nn.quantize import EuclideanRVQ
+from vocos.voco import Facts
+from vocos.weights.export import NEW_STYLE, Target
+from vocos.weights.formats import Format
+from vocos.weights.source import Checkpoint, Source
+
+
+@dataclass(frozen=True)
+class TinyConfig(Config):
+    """Hyperparameters. Each is checked when it comes from a file; `Count` is an integer from 1 to 256."""
+
+    sampling_rate: int = 16000
+    hop_length: int = 8
+    width: int = 6
+    latent_dim: int = 4
+    n_codebooks: Count = 4
+    codebook_size: int = 16
+
+
+def training_names(config: TinyConfig) -> dict[str, str]:
+    """Paths of modules and tensors, ours -> those of the program that trained the weights."""
+    names = {"encoder.conv_in": "enc.0", "encoder.conv_out": "enc.2"}
+    names |= {"decoder.conv_in": "dec.0", "decoder.conv_out": "dec.2"}
+    return names | {f"quantizer.books.{k}": f"codebooks.{k}" for k in range(config.n_codebooks)}
+
+
+TRAINING = Format("training", marker="enc.0", modules=training_names, unused=("discriminator.",))
+
+
+class Encoder(nn.Module):
+    """`[B, 1, N]` -> `[B, latent_dim, N / hop_length]`."""
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        self.conv_in = nn.Conv1d(1, config.width, 7, padding=3)
+        self.conv_out = nn.Conv1d(config.width, config.latent_dim, config.hop_length, config.hop_length)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Latents of audio."""
+        y: Tensor = self.conv_out(nn.functional.elu(self.conv_in(audio)))
+        return y
+
+
+class Decoder(nn.Module):
+    """`[B, latent_dim, L]` -> `[B, 1, L hop_length]`."""
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        self.conv_in = nn.ConvTranspose1d(config.latent_dim, config.width, config.hop_length, config.hop_length)
+        self.conv_out = nn.Conv1d(config.width, 1, 7, padding=3)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Audio of latents."""
+        y: Tensor = self.conv_out(nn.functional.elu(self.conv_in(latents)))
+        return y
+
+
+class TinyNetwork(nn.Module):
+    """Encoder, quantiser and decoder."""
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.quantizer = EuclideanRVQ(config.n_codebooks, config.codebook_size, config.latent_dim)
+        self.decoder = Decoder(config)
+
+
+class Tiny(Voco[TinyConfig]):
+    """Mono audio to latents, or to codes of a residual quantiser."""
+
+    config_type = TinyConfig
+    checkpoints = {"tiny": Checkpoint(TinyConfig(), Source("vocos-example/tiny", license="mit"), "an example")}
+    formats = (TRAINING,)
+    layouts = (("config.json", "checkpoint.pt"),)
+    targets = (Target("training", TRAINING, ("config.json", "checkpoint.pt"), TinyConfig.as_dict, NEW_STYLE),)
+    halves = {"encoder": ("encoder",), "decoder": ("decoder",)}
+
+    def describe(self, config: TinyConfig) -> Facts:
+        return Facts(
+            config.sampling_rate,
+            channel=1,
+            latent_dim=config.latent_dim,
+            hop_length=config.hop_length,
+            n_codebooks=config.n_codebooks,
+            codebook_size=config.codebook_size,
+            bandwidths=(8.0, 16.0, 32.0),  # kbps: 1, 2 and 4 codebooks of 4 bits, 2000 times a second
+        )
+
+    def build(self, config: TinyConfig) -> nn.Module:
+        return TinyNetwork(config)
+
+    def to_latents(self, audio: Tensor) -> Tensor:
+        latents: Tensor = self.network.encoder(pad_to_multiple(audio.to(self.dtype), self.hop_length))
+        return latents
+
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
+        audio: Tensor = self.network.decoder(latents.to(self.dtype))
+        return audio
+
+    def frames(self, samples: Length) -> Length:
+        return ceil_div(samples, self.hop_length)
+
+    def samples(self, frames: Length) -> Length:
+        return frames * self.hop_length
+
+    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
+        codes: Tensor = self.network.quantizer.encode(latents, n_codebooks)
+        return codes
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        latents: Tensor = self.network.quantizer.decode(codes)
+        return latents
