@@ -1,4 +1,4 @@
-"""Neural audio codecs behind one interface: sound to latents and back.
+"""Neural audio codecs behind one interface: audio to latents and back.
 
     from vocos import get_voco
 

@@ -1,4 +1,4 @@
-"""Hyperparameters of a codec as a frozen dataclass, each checked, for they may come from a stranger's file."""
+"""Hyperparameters of a codec as a frozen dataclass. Each is checked, for it may come from a stranger's file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Self, Union, get_args, get_origin, 
 
 from vocos.errors import CheckpointError
 
-# Above every real value; beyond is a typo or an attack, and would fill the memory before anything else fails.
+# Limits above every real value. A larger one is a typo or an attack, and would fill the memory before anything fails.
 MAX_SIZE = 1 << 20  # of a width, table, rate or any other number; the largest known is a sampling rate of 192 000
 MAX_BANDS = 1024  # of a mel spectrogram
 MAX_COUNT = 256  # of layers, codebooks, bits
@@ -54,10 +54,10 @@ class Kind:
 
     @classmethod
     def of(cls, annotation: Any) -> Self:
-        """The kind that an annotation stands for.
+        """The kind of value that a type annotation describes.
 
         Raises:
-            TypeError: if it is none that can be checked.
+            TypeError: if the annotation is of a type that cannot be checked.
         """
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin in (Union, types.UnionType) and len(arguments) == 2 and type(None) in arguments:
@@ -130,25 +130,25 @@ def _kinds(config_type: type[Config]) -> dict[str, Kind]:
 
 
 def section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A part of a config that is itself a mapping.
+    """A section of a config, which is itself a mapping.
 
     Raises:
-        CheckpointError: if it is missing or is none.
+        CheckpointError: if the section is missing or is no mapping.
     """
-    part = data.get(name)
-    if not isinstance(part, Mapping):
+    found = data.get(name)
+    if not isinstance(found, Mapping):
         raise CheckpointError(f"config: no section {name!r}")
-    return part
+    return found
 
 
 def expect(data: Mapping[str, Any], name: str, value: Any, default: Any = None) -> None:
-    """Raise CheckpointError unless an option has the only value that the codec knows, rather than ignore another.
+    """Raise CheckpointError unless an option of a config has the only value that the codec supports.
 
     Args:
-        data: the part of the config with the option.
-        name: of the option.
-        value: that it must have.
-        default: that it has when it is absent.
+        data: the config, or the section of it with the option.
+        name: name of the option.
+        value: the value that the option must have.
+        default: the value that an absent option stands for.
     """
     found = data.get(name, default)
     if found != value:
@@ -156,7 +156,7 @@ def expect(data: Mapping[str, Any], name: str, value: Any, default: Any = None) 
 
 
 def checked(name: str, kind: Kind, value: Any) -> Any:
-    """The value as a field of this kind, lists as tuples, or CheckpointError."""
+    """The value as a field of this kind holds it, lists as tuples. Raises CheckpointError if it cannot hold it."""
     if value is None and kind.is_optional:
         return None
     if kind.is_list:
@@ -184,7 +184,7 @@ _EXPECTED = {
 
 
 class _Short(reprlib.Repr):
-    """As `repr`, without visiting more of a value than is shown: it may be deep, or hold itself, or have no end."""
+    """`repr` that visits no more of a value than it shows, for the value may be deep, or hold itself."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Names of codecs -> their classes, imported on use."""
+"""Registered names of codecs, and the classes that they stand for, which are imported on first use."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     VocoType = TypeVar("VocoType", bound=type[Voco[Any]])
 
-GROUP = "vocos.codecs"  # of the entry points that other distributions register codecs with
+GROUP = "vocos.codecs"  # the group of entry points by which other distributions register codecs
 
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A registered name of this library, and what `vocos list` says of it without importing torch.
+    """The facts that `vocos list` shows of a registered name without importing torch.
 
     Read from `codecs/table.json`, which `make table` writes from the rows of the codecs; a test holds the two together.
     """
@@ -97,13 +97,13 @@ def get_voco(
         part: "encoder" or "decoder" to read and hold only that half, which refuses the other direction; None for both.
         device: where the weights go when they are loaded; None for the CPU.
         dtype: floating-point type that they get; None for float32.
-        **options: of the codec, such as `sample=False` of oobleck or `bandwidth=3.0` of encodec.
+        **options: options of the codec, such as `sample=False` of oobleck or `bandwidth=3.0` of encodec.
 
     Raises:
         UnknownVoco: if there is no such name.
         PluginError: if the name belongs to a plugin that cannot be used.
         TypeError: if the codec has no such option.
-        InvalidInput: if an argument makes no sense.
+        InvalidInput: if an argument has a value that it cannot have.
         UnsupportedOperation: if `part` is asked of a codec that cannot be halved.
         WeightsUnavailable, CheckpointError: if `weights` names a place on this machine that holds none.
     """

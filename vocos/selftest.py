@@ -41,7 +41,7 @@ class Finding:
         device: where it ran.
         dtype: what it ran in.
         encode_db: signal-to-noise ratio of the latents, in dB; infinite if they are equal, None if there are none.
-        decode_db: that of the sound, of the same latents.
+        decode_db: that of the audio, of the same latents.
         verdict: "ok", "suspicious", "broken", or "unchecked" if the codec cannot run even as it is defined.
         reason: more about a verdict that is not "ok".
     """
@@ -183,7 +183,7 @@ def _each(function: Callable[[Tensor], Tensor], pair: Pair) -> Pair:
 
 @torch.inference_mode()
 def _run(voco: Voco[Any], given: Pair) -> Pair:
-    """Latents of the audio, and sound of the latents."""
+    """Latents of the audio, and audio of the latents."""
     audio, latents = given
     encoded = decoded = None
     if audio is not None:

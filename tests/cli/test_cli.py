@@ -268,7 +268,7 @@ WRONG_CALLS = [
     (
         ["decode", "tone.wav", "-o", "x.txt"],
         1,
-        "vocos: x.txt: sound is written as .wav, .flac, .ogg, .mp3, not as '.txt'",
+        "vocos: x.txt: audio is written as .wav, .flac, .ogg, .mp3, not as '.txt'",
     ),
     (
         ["roundtrip", "tone.wav", "-o", "absent/x.wav"],

@@ -131,7 +131,7 @@ WRONG_CALLS = [
     ),
     (["tokenize", "absent.wav", "-o", "a.codes", "--voco", "dac"], 1, "vocos: absent.wav: no such file"),
     (["detokenize", "tone.wav", "-o", "a.wav"], 1, "vocos: tone.wav: not a file of codes"),
-    (["detokenize", "tone.wav", "-o", "a.codes"], 1, "vocos: a.codes: sound is written as .wav"),
+    (["detokenize", "tone.wav", "-o", "a.codes"], 1, "vocos: a.codes: audio is written as .wav"),
 ]
 
 

@@ -97,7 +97,7 @@ class TestBadFiles:
 @pytest.mark.parametrize("name", ["x.txt", "x", "absent/x.wav", "folder.wav"])
 def test_unwritable_name_is_refused_before_the_work(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
-    with pytest.raises(InvalidInput, match="sound is written as .wav, .flac|not a file name in an existing folder"):
+    with pytest.raises(InvalidInput, match="audio is written as .wav, .flac|not a file name in an existing folder"):
         audio.writable(tmp_path / name)
 
 
@@ -273,8 +273,8 @@ class TestPublic:
             (torch.zeros(0, 1), r"got \[0, 1\]"),
             (torch.zeros(8, 1).long(), "expected a float tensor, got torch.int64"),
             (np.zeros((8, 1)), "expected a float tensor, got float64"),
-            (torch.tensor([[0.0], [float("nan")]]), "a.wav: not written, for the sound is not finite, from sample 1"),
-            (torch.tensor([[0.0], [float("-inf")]]), "a.wav: not written, for the sound is not finite, from sample 1"),
+            (torch.tensor([[0.0], [float("nan")]]), "a.wav: not written, for the audio is not finite, from sample 1"),
+            (torch.tensor([[0.0], [float("-inf")]]), "a.wav: not written, for the audio is not finite, from sample 1"),
         ],
     )
     def test_what_is_no_clip_is_refused(self, sound: torch.Tensor, message: str, tmp_path: Path) -> None:
@@ -344,7 +344,7 @@ class TestOddFiles:
     @pytest.mark.parametrize("rate", [1, 999, 768_001, 4_000_000])
     def test_absurd_rate_is_refused(self, rate: int, tmp_path: Path) -> None:
         soundfile.write(tmp_path / "a.wav", np.zeros(100), rate)
-        with pytest.raises(InvalidInput, match=f"a.wav: says {rate} Hz, sound has 1000 to 768000 Hz"):
+        with pytest.raises(InvalidInput, match=f"a.wav: says {rate} Hz, audio has 1000 to 768000 Hz"):
             audio.read(tmp_path / "a.wav")
 
     def test_raw_is_not_taken_for_sound(self, tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ MESSAGES: list[tuple[str, Callable[[Any], Any], str]] = [
     (
         "mel",
         lambda v: v.decode(torch.zeros(1, 1, 100)),
-        "decode: expected latents [batch, frames, 100] with at least 2 frames, got [1, 1, 100]; fewer make no sound",
+        "decode: expected latents [batch, frames, 100] with at least 2 frames, got [1, 1, 100]; fewer frames cannot be "
+        "decoded",
     ),
     (
         "dac",

@@ -2,6 +2,9 @@
 
 Exit codes: 0, 1 for an error of ours (one line, no traceback) or a check that fails, 2 for wrong usage, 130 when
 interrupted.
+
+`sound` has the commands that read or write audio, `weights` those about codecs and their weights, `jobs` plans which
+file becomes which, `lines` prints, `picture` draws spectrograms, `bench` says where the benchmarks are.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="vocos", description="Neural audio codecs: sound to latents and back.")
+    parser = argparse.ArgumentParser(prog="vocos", description="Neural audio codecs: audio to latents and back.")
     parser.add_argument("--version", action="version", version=f"vocos {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -51,12 +54,12 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(weights.list_codecs, "list", "The codecs, with what is known of each without its weights.")
     sub.add_argument("pattern", nargs="?", help='such as "dac*"')
-    sub.add_argument("--json", action="store_true", help="for machines")
+    sub.add_argument("--json", action="store_true", help="print as JSON")
 
     sub = command(weights.info, "info", "What is known of one codec. Downloads no weights.")
     sub.add_argument("name", metavar="NAME")
     sub.add_argument("--weights", help="Hub repository, folder or file; default: those of the codec")
-    sub.add_argument("--json", action="store_true", help="for machines")
+    sub.add_argument("--json", action="store_true", help="print as JSON")
 
     sub = command(sound.encode, "encode", "Audio files to latents, one .safetensors each.")
     _add_codec(sub)
@@ -92,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--voco", "--codec", metavar="NAME", help="codec of the weights; default: found by trying")
 
     sub = command(
-        sound.demo, "demo", "Reconstruct a sample that comes with the package; write the sound and a picture."
+        sound.demo, "demo", "Reconstruct a sample that comes with the package; write the audio and a picture."
     )
     _add_codec(sub)
     sub.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo")

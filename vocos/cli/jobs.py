@@ -45,7 +45,7 @@ class Job:
         return self.target
 
 
-Work = Callable[[Job], tuple[str, list[str]]]  # what was made and what was done to it, in words
+Work = Callable[[Job], tuple[str, list[str]]]  # a line about the result, and remarks on what was converted or clipped
 
 
 class Batch:

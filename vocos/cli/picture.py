@@ -19,7 +19,7 @@ COLOURS = np.array([(0, 0, 8), (62, 18, 92), (150, 40, 110), (232, 92, 72), (252
 
 
 def write_spectrograms(path: Path, sounds: list[NDArray[np.float32]]) -> None:
-    """One panel for each sound `[samples]`, the first on top: time to the right, frequency up to half the rate upwards.
+    """One panel for each clip `[samples]`, the first on top: time to the right, frequency up to half the rate upwards.
 
     All panels have one scale of loudness and of colour.
     """

@@ -1,4 +1,4 @@
-"""The commands of `vocos` that deal with sound. Each takes the arguments that `vocos.cli` has parsed."""
+"""The commands of `vocos` that deal with audio. Each takes the arguments that `vocos.cli` has parsed."""
 
 from __future__ import annotations
 
@@ -220,11 +220,11 @@ class _Codecs:
 
 
 def _sound(endings: tuple[str, ...]) -> Kind:
-    return Kind("sound is", endings)
+    return Kind("audio is", endings)
 
 
 def _read_for(voco: Voco[Any], path: Path) -> tuple[Tensor, list[str]]:
-    """Sound of a file as the codec wants it, and what was done to it."""
+    """Audio of a file at the rate and with the channels of the codec, and remarks on what was converted."""
     from vocos.files import audio
 
     with _silent_decoders():
@@ -233,7 +233,7 @@ def _read_for(voco: Voco[Any], path: Path) -> tuple[Tensor, list[str]]:
 
 
 def _reconstructed(voco: Voco[Any], source: Path) -> tuple[Tensor, Tensor, list[str]]:
-    """The sound that goes in, what comes out, and what was done before."""
+    """The audio that the codec was given, its reconstruction, and remarks on what was converted."""
     import torch
 
     sound, done = _read_for(voco, source)
@@ -243,7 +243,7 @@ def _reconstructed(voco: Voco[Any], source: Path) -> tuple[Tensor, Tensor, list[
 
 @contextmanager
 def _silent_decoders() -> Iterator[None]:
-    """Without the lines that libmpg123 itself prints to the process's stderr about damage that it passes over."""
+    """Hide what libmpg123 prints to the stderr of the process about damage that it skips."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -256,7 +256,7 @@ def _silent_decoders() -> Iterator[None]:
 
 @contextmanager
 def _warnings_on_stderr(path: Path) -> Iterator[None]:
-    """Warnings as lines for a user of the command, each once."""
+    """Print each warning once, as a line on stderr that names the file."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         yield

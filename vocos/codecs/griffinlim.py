@@ -1,4 +1,4 @@
-"""Griffin-Lim on mel spectrograms: sound with no weights at all. The latents are those of `mel`.
+"""Griffin-Lim on mel spectrograms: audio with no weights at all. The latents are those of `mel`.
 
 Decoding undoes the mel filters by non-negative least squares, then looks for the phases by the fast Griffin-Lim
 algorithm. It is deterministic: the first phases come from a fixed seed.
@@ -83,7 +83,7 @@ class GriffinLimNetwork(nn.Module):
         phase = torch.polar(torch.ones_like(start), 2 * math.pi * start).expand_as(magnitude)
         previous = torch.zeros_like(phase)
         n_frames, window = magnitude.shape[1], self.features.constant_window.on(magnitude.device)
-        # The sound that the last frame has past its centre is kept, so that there is enough to reflect at the ends.
+        # The audio that the last frame has past its centre is kept, so that there is enough to reflect at the ends.
         length = n_frames * self.config.hop_length
         for _ in range(self.config.n_phase_steps):
             audio = self.istft(magnitude * phase, length)

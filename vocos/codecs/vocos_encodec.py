@@ -1,4 +1,4 @@
-"""Vocos on EnCodec 24 kHz: the encoder of EnCodec before its quantiser, and a vocoder that makes sound of its latents.
+"""Vocos on EnCodec 24 kHz: the encoder of EnCodec before its quantiser, and a vocoder that makes audio of its latents.
 
 Papers: Siuzdak, "Vocos", arXiv 2306.00814; Defossez et al., "High Fidelity Neural Audio Compression", arXiv
 2210.13438.
@@ -30,7 +30,7 @@ from vocos.nn.spectral import Framing, hann_window
 from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
 from vocos.voco import Facts, Voco, batches, checks
 from vocos.weights import formats, hub
-from vocos.weights.configs import component, part
+from vocos.weights.configs import as_component, component
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
 from vocos.weights.hub import Location
@@ -127,16 +127,16 @@ def to_parts(config: EncodecConfig) -> dict[str, Any]:
     """The three parts that `EncodecConfig.parse` reads."""
     sizes = {"dim": config.dim, "intermediate_dim": config.intermediate_dim, "num_layers": config.num_layers}
     return {
-        "feature_extractor": part(
+        "feature_extractor": as_component(
             "feature_extractors.EncodecFeatures", encodec_model="encodec_24khz", bandwidths=list(config.bandwidths)
         ),
-        "backbone": part(
+        "backbone": as_component(
             "models.VocosBackbone",
             input_channels=config.input_channels,
             adanorm_num_embeddings=len(config.bandwidths),
             **sizes,
         ),
-        "head": part(
+        "head": as_component(
             "heads.ISTFTHead",
             dim=config.dim,
             n_fft=config.n_fft,
@@ -314,7 +314,7 @@ class Encodec(Voco[EncodecConfig]):
         )
 
     def decode_codes(self, codes: Tensor, length: int | None = None, *, bandwidth: float | None = None) -> Tensor:
-        """Sound of codes, wherever they come from, such as Bark's.
+        """Audio of codes, wherever they come from, such as Bark's.
 
         Args:
             codes: integers `[batch, frames, k]`; `vocos.arrange_codes` brings those of other libraries into this order.

@@ -1,4 +1,4 @@
-"""Vocos on mel spectrograms: a log-mel spectrogram as latents, and a vocoder that makes sound of it.
+"""Vocos on mel spectrograms: a log-mel spectrogram as latents, and a vocoder that makes audio of it.
 
 Paper: Siuzdak, "Vocos", arXiv 2306.00814. Weights: Hub optimizerai/vocos, no licence stated;
 charactr/vocos-mel-24khz (MIT) and its conversion hf-audio/vocos-mel-24khz can be read too.
@@ -19,7 +19,7 @@ from vocos.nn.length import Length
 from vocos.nn.spectral import Framing, LogMel, MelScale, hann_window
 from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
 from vocos.voco import Facts, Voco
-from vocos.weights.configs import component, part
+from vocos.weights.configs import as_component, component
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
@@ -103,9 +103,9 @@ def to_parts(config: MelConfig) -> dict[str, Any]:
         }
     backbone = {"dim": config.dim, "intermediate_dim": config.intermediate_dim, "num_layers": config.num_layers}
     return {
-        "feature_extractor": part("feature_extractors.MelSpectrogramFeatures", **features),
-        "backbone": part("models.VocosBackbone", input_channels=config.n_mels, **backbone),
-        "head": part("heads.ISTFTHead", dim=config.dim, padding=config.head_padding, **transform),
+        "feature_extractor": as_component("feature_extractors.MelSpectrogramFeatures", **features),
+        "backbone": as_component("models.VocosBackbone", input_channels=config.n_mels, **backbone),
+        "head": as_component("heads.ISTFTHead", dim=config.dim, padding=config.head_padding, **transform),
     }
 
 

@@ -1,4 +1,4 @@
 """Files of users: the only modules that open them.
 
-`audio` reads and writes sound, `latents` latents, `codes` codes (our own format, `.ecdc` and `.dac`).
+`audio` reads and writes audio, `latents` latents, `codes` codes (our own format, `.ecdc` and `.dac`).
 """

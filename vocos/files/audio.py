@@ -27,7 +27,7 @@ READ = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aif
 WRITTEN = (".wav", ".flac", ".ogg", ".mp3")
 OGG_RATE, OGG_CHANNELS = 200_000, 255  # the most that libvorbis has; with more it kills the process
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-RATES = (1000, 768_000)  # Hz, of any sound there is: others are damage, and resampling them takes all memory
+RATES = (1000, 768_000)  # Hz, of any audio there is: others are damage, and resampling them takes all memory
 BLOCK = 65_536  # frames at a time: libvorbis keeps what it is given on the stack
 PLAUSIBLE = 64  # samples to a byte of a file that are made room for because its header says so
 STREAMED = 0x7FFF_0000  # bytes from which on the length in the header of a wav file means "unknown"
@@ -38,7 +38,7 @@ logger = logging.getLogger("vocos.files")
 
 
 def read_audio(path: str | os.PathLike[str], voco: Voco[Any]) -> Tensor:
-    """The sound in a file, as a codec takes it; the logger `vocos.files` says at level info what was converted.
+    """The audio in a file, as a codec takes it; the logger `vocos.files` says at level info what was converted.
 
         audio = read_audio("clip.flac", voco)
         latents = voco.encode(audio)
@@ -51,7 +51,7 @@ def read_audio(path: str | os.PathLike[str], voco: Voco[Any]) -> Tensor:
         Float32 `[1, samples, channel]` in [-1, 1], at the sampling rate of the codec.
 
     Raises:
-        InvalidInput: if there is no such file, or it holds no sound that can be read.
+        InvalidInput: if there is no such file, or it holds no audio that can be read.
     """
     audio, sampling_rate = read(Path(path))
     audio, done = convert(audio, sampling_rate, voco.sampling_rate, voco.channel)
@@ -61,7 +61,7 @@ def read_audio(path: str | os.PathLike[str], voco: Voco[Any]) -> Tensor:
 
 
 def write_audio(path: str | os.PathLike[str], audio: Tensor, voco: Voco[Any]) -> None:
-    """Write the sound of a codec to a file, which appears under its name only when it is complete.
+    """Write the audio of a codec to a file, which appears under its name only when it is complete.
 
         write_audio("clip.wav", voco.decode(latents), voco)
 
@@ -72,7 +72,7 @@ def write_audio(path: str | os.PathLike[str], audio: Tensor, voco: Voco[Any]) ->
         voco: the codec that made it, which knows the sampling rate.
 
     Raises:
-        InvalidInput: if it is not the sound of one clip, is not finite, or the format cannot hold it.
+        InvalidInput: if it is not the audio of one clip, is not finite, or the format cannot hold it.
         OSError: if the file cannot be written.
     """
     place = Path(path)
@@ -93,13 +93,13 @@ def write_audio(path: str | os.PathLike[str], audio: Tensor, voco: Voco[Any]) ->
 
 
 def read(path: Path) -> tuple[Tensor, int]:
-    """The sound in a file.
+    """The audio in a file.
 
     Returns:
         Float32 `[1, samples, channels]` in [-1, 1], and its sampling rate in Hz.
 
     Raises:
-        InvalidInput: if there is no such file, it holds no sound, or its format is not known.
+        InvalidInput: if there is no such file, it holds no audio, or its format is not known.
     """
     require_file(path)
     with path.open("rb", buffering=0) as stream, _reading(path):
@@ -167,7 +167,7 @@ def _reason(error: Exception) -> str:
 
 def _check_rate(path: Path, sampling_rate: int) -> None:
     if not RATES[0] <= sampling_rate <= RATES[1]:
-        raise InvalidInput(f"{path}: says {sampling_rate} Hz, sound has {RATES[0]} to {RATES[1]} Hz")
+        raise InvalidInput(f"{path}: says {sampling_rate} Hz, audio has {RATES[0]} to {RATES[1]} Hz")
 
 
 def _missing_bytes(stream: FileIO) -> int:
@@ -226,9 +226,9 @@ def convert(audio: Tensor, sampling_rate: int, to_rate: int, to_channel: int) ->
 
 
 def check_name(path: Path, sampling_rate: int | None = None, channels: int = 1) -> None:
-    """Raise InvalidInput unless the name is that of sound, and its format has the rate; to be asked before the work."""
+    """Raise InvalidInput unless the name is that of audio, and its format has the rate; to be asked before the work."""
     if path.suffix.lower() not in WRITTEN:
-        raise InvalidInput(f"{path}: sound is written as {', '.join(WRITTEN)}, not as {path.suffix!r}")
+        raise InvalidInput(f"{path}: audio is written as {', '.join(WRITTEN)}, not as {path.suffix!r}")
     if path.suffix.lower() == ".mp3" and sampling_rate not in (None, *MP3_RATES):
         raise InvalidInput(
             f"{path}: mp3 has no {sampling_rate} Hz, only {', '.join(map(str, MP3_RATES))}; write .wav or .flac"
@@ -238,14 +238,14 @@ def check_name(path: Path, sampling_rate: int | None = None, channels: int = 1) 
 
 
 def writable(path: Path) -> None:
-    """Raise InvalidInput unless sound can be written under this name now."""
+    """Raise InvalidInput unless audio can be written under this name now."""
     check_name(path)
     if path.is_dir() or not path.parent.is_dir():
         raise InvalidInput(f"{path}: not a file name in an existing folder")
 
 
 def write(path: Path, audio: Tensor, sampling_rate: int) -> list[str]:
-    """Write sound to a file, which appears under its name only when it is complete.
+    """Write audio to a file, which appears under its name only when it is complete.
 
     Args:
         path: its ending gives the format.
@@ -253,7 +253,7 @@ def write(path: Path, audio: Tensor, sampling_rate: int) -> list[str]:
         sampling_rate: in Hz.
 
     Returns:
-        What was done to the sound, in words.
+        What was done to the audio, in words.
 
     Raises:
         InvalidInput: if it holds numbers that are not finite, or the format cannot hold it.
@@ -267,7 +267,7 @@ def write(path: Path, audio: Tensor, sampling_rate: int) -> list[str]:
     peak = float(np.abs(samples).max(initial=0.0))
     if not np.isfinite(peak):
         first = int(np.isfinite(samples).all(axis=1).argmin())
-        raise InvalidInput(f"{path}: not written, for the sound is not finite, from sample {first} on")
+        raise InvalidInput(f"{path}: not written, for the audio is not finite, from sample {first} on")
     with replacing(path) as temporary, _writing(path):
         with temporary.open("r+b") as stream, soundfile.SoundFile(
             stream.fileno(), "w", sampling_rate, samples.shape[1], format=path.suffix[1:].upper(), closefd=False

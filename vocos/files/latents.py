@@ -26,8 +26,8 @@ class Origin:
     Attributes:
         voco: name of the codec.
         source: of its weights; None for a codec without.
-        sampling_rate: of the sound, in Hz.
-        samples: of the sound, before any padding.
+        sampling_rate: of the audio, in Hz.
+        samples: of the audio, before any padding.
     """
 
     voco: str

@@ -48,7 +48,7 @@ __all__ = [
     "run",
 ]
 
-ROWS = 1024  # from which on a product is no faster with more
+ROWS = 1024  # frames of a matrix product, from which on it is no faster with more
 VARIABLE = "VOCOS_KERNELS"
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ENGINES = ("reference", "tiled", "triton")
@@ -75,9 +75,18 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, cache: Cache, activat
 
 
 def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, weights: Any) -> Tensor:
-    """What a function of each row, with these weights, makes of many: `[B, N, I]` -> `[B, N, O]`.
+    """Apply a function that treats every frame alone, in chunks of frames, to bound memory.
 
-    In parts on a CPU, where its layers then need little memory between them.
+    On a CPU the function runs on about 1024 frames at a time, so that what it makes between its layers stays small and
+    in cache. Elsewhere it runs once on all of them.
+
+    Args:
+        function: `[B, n, I]` -> `[B, n, O]`, frame by frame.
+        x: `[B, N, I]`.
+        weights: the weights that the function uses, from which the engine follows.
+
+    Returns:
+        `[B, N, O]`.
     """
     if _chosen(x, weights) != "tiled":
         return function(x)

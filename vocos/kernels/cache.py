@@ -59,10 +59,10 @@ class Constant:
 
 
 class Cache:
-    """Room for one thing made of tensors. Copies and pickles of it are empty.
+    """A cache of one object that is derived from weights. Copies and pickles of the cache are empty.
 
-    It is made anew when one of them has been replaced or changed in place; not when one has been changed behind
-    autograd's back, through `.data`.
+    The object is made anew when one of the weights has been replaced, or changed in place as autograd counts it. A
+    change through `.data` is not counted and goes unnoticed.
     """
 
     def __init__(self) -> None:

@@ -5,6 +5,16 @@ activations of a tile never leave the cache, and no memory is mapped anew for th
 dense convolution of kernel 2. Nothing is approximated: tiles of every size give the whole to float rounding.
 
 Inside this file tensors are `[B, N, C]`.
+
+How the work is divided, for a chain of three groups (an encoder divides them after each step that lowers the rate):
+
+    segment   | SEGMENT samples at the highest rate | ...      bounds memory: only one is worked on at a time
+    group 1   |tile|tile|tile|tile|tile|tile|tile|tile|        each tile runs all steps of the group, in cache
+    group 2   |  tile   |  tile   |  tile   |  tile   |        reads the whole output of group 1 for this segment
+    group 3   |       tile        |       tile        |
+
+A tile of outputs reads the inputs that `steps.ranges` says, which overlap those of the next tile by the receptive field
+of the group. So the overlap is computed twice: that of one group at every tile, that of all groups at every segment.
 """
 
 from __future__ import annotations

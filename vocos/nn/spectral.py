@@ -23,7 +23,7 @@ from vocos.nn.length import Length
 
 CPU = torch.device("cpu")
 LOG_FLOOR = 1e-7  # of the mel magnitudes, before the logarithm: -16.118
-ENVELOPE_FLOOR = 0.1  # below, dividing by the window envelope magnifies errors too much to call the result sound
+ENVELOPE_FLOOR = 0.1  # below, dividing by the window envelope magnifies errors too much to call the result audio
 
 # Slaney's scale: 15 steps of 200/3 Hz up to 1 kHz, then 27 steps for each factor of 6.4.
 SLANEY_LINEAR_HZ = 200.0 / 3.0

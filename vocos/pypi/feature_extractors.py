@@ -104,7 +104,7 @@ class EncodecEncoder(nn.Module):
 
 
 class EncodecFeatures(FeatureExtractor):
-    """Sums of the codebook entries that EnCodec 24 kHz picks for the sound.
+    """Sums of the codebook entries that EnCodec 24 kHz picks for the audio.
 
     The weights of EnCodec come when they are first needed: by the calls here, or by `encodec`. Codes that come from
     elsewhere do without, and so does the state dict of such a module, which then has the names of the public files.

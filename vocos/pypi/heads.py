@@ -120,4 +120,4 @@ def _check(x: Tensor, out: Dense, least: int) -> None:
     expected = f"head: expected hidden features [batch, frames, {out.in_features}], at least {least} frames"
     check_tensor(x, expected, [None, None, out.in_features], "they are what the backbone returns")
     if x.shape[1] < least:
-        raise InvalidInput(f"{expected}, got {list(x.shape)}; fewer make no sound")
+        raise InvalidInput(f"{expected}, got {list(x.shape)}; fewer frames cannot be decoded")

@@ -24,6 +24,7 @@ from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.testing.codes import CodesContract
 from vocos.voco import Voco
 from vocos.weights.formats import HALVES
+from vocos.weights.hub import Location
 
 
 class VocoContract(CodesContract):
@@ -32,7 +33,7 @@ class VocoContract(CodesContract):
     Attributes:
         encode_options: keywords that make `encode` deterministic, if it is not.
         tolerance: of two ways to the same float32 numbers, relative to the largest; our codecs are within 2e-6.
-        precision: of sound and latents in other dtypes against float32, relative to the largest; in our small
+        precision: of audio and latents in other dtypes against float32, relative to the largest; in our small
             codecs 0.003 in float16 and 0.02 in bfloat16.
     """
 
@@ -51,7 +52,7 @@ class VocoContract(CodesContract):
     # Helpers, open to overriding
 
     def audio(self, voco: Voco[Any], samples: int, batch: int = 1) -> Tensor:
-        """Sound to encode: noise, the same for the same arguments."""
+        """Audio to encode: noise, the same for the same arguments."""
         generator = torch.Generator().manual_seed(samples)
         return torch.rand(batch, samples, voco.channel, generator=generator) - 0.5
 
@@ -83,6 +84,23 @@ class VocoContract(CodesContract):
     def some_samples(self, voco: Voco[Any]) -> int:
         """A length of a few frames, no multiple of the hop."""
         return max(voco.minimum_samples, 5 * voco.hop_length) + voco.hop_length // 2 + 1
+
+    def inputs(self, voco: Voco[Any]) -> dict[str, Any]:
+        """An input for each call that takes audio, latents or codes, by the name of the call."""
+        audio, latents = self.audio(voco, self.some_samples(voco)), self.latents(voco, voco.minimum_frames + 3)
+        given: dict[str, Any] = {"encode": audio, "encode_batch": [audio[0]]}
+        given |= {"decode": latents, "decode_batch": [latents[0]]}
+        if voco.n_codebooks is not None:
+            codes = voco.latents_to_codes(latents)
+            given |= {"encode_codes": audio, "latents_to_codes": latents}
+            given |= {"decode_codes": codes, "codes_to_latents": codes}
+        return given
+
+    def result(self, voco: Voco[Any], call: str, value: Any) -> Any:
+        """What a call returns, without chance; of a list, the first item."""
+        options = self.encode_options if call in ("encode", "encode_batch") else {}
+        found = getattr(voco, call)(value, **options)
+        return found[0] if isinstance(found, list) else found
 
     @pytest.fixture
     def voco(self) -> Voco[Any]:
@@ -212,15 +230,11 @@ class VocoContract(CodesContract):
     # Halves
 
     def test_halves_do_one_direction_each_with_their_own_weights(self, voco: Voco[Any]) -> None:
-        audio, latents = self.audio(voco, self.some_samples(voco)), self.latents(voco, voco.minimum_frames + 3)
-        calls: dict[str, dict[str, Any]] = {
-            "encoder": {"encode": audio, "encode_batch": [audio[0]]},
-            "decoder": {"decode": latents, "decode_batch": [latents[0]]},
+        inputs, whole = self.inputs(voco), voco.state_dict()
+        calls = {
+            "encoder": inputs.keys() & {"encode", "encode_batch", "encode_codes", "latents_to_codes"},
+            "decoder": inputs.keys() & {"decode", "decode_batch", "decode_codes"},
         }
-        if voco.n_codebooks is not None:
-            calls["encoder"] |= {"encode_codes": audio, "latents_to_codes": latents}
-            calls["decoder"] |= {"decode_codes": voco.latents_to_codes(latents)}
-        whole = voco.state_dict()
         found: set[str] = set()
         for part, other in (HALVES, HALVES[::-1]):
             half = self.make()
@@ -229,14 +243,12 @@ class VocoContract(CodesContract):
                     half.weights.keep_only(part)
                 return
             half.weights.keep_only(part)
-            for call in calls[other].keys() - {"latents_to_codes"}:
+            for call in calls[other] - {"latents_to_codes"}:
                 with pytest.raises(UnsupportedOperation, match=f"^{call}: this needs the {other}"):
-                    getattr(half, call)(calls[other][call])
+                    getattr(half, call)(inputs[call])
             assert not half.is_loaded
-            for call, argument in calls[part].items():
-                options = self.encode_options if call in ("encode", "encode_batch") else {}
-                given, wanted = (getattr(codec, call)(argument, **options) for codec in (half, voco))
-                assert self.same(*(found[0] if isinstance(found, list) else found for found in (given, wanted)))
+            for call in calls[part]:
+                assert self.same(*(self.result(codec, call, inputs[call]) for codec in (half, voco)))
             assert all(torch.equal(tensor, whole[name]) for name, tensor in half.state_dict().items())
             assert (not half.state_dict()) == (not whole or part in half.weightless)
             found |= half.state_dict().keys()
@@ -304,13 +316,25 @@ class VocoContract(CodesContract):
         latents = self.latents(voco, voco.minimum_frames + 3)
         assert torch.equal(other.decode(latents), voco.decode(latents))
 
+    def test_codec_is_copied_pickled_and_saved_after_every_call(self, voco: Voco[Any], tmp_path: Path) -> None:
+        for call, value in self.inputs(voco).items():
+            used = self.make()
+            expected = self.result(used, call, value)
+            for other in (copy.deepcopy(used), pickle.loads(pickle.dumps(used))):
+                assert self.same(self.result(other, call, value), expected), call
+            self.assert_reads_back(used, tmp_path / call)
+
     def test_saved_codec_reads_back(self, voco: Voco[Any], tmp_path: Path) -> None:
+        self.assert_reads_back(voco, tmp_path)
+
+    def assert_reads_back(self, voco: Voco[Any], folder: Path) -> None:
+        """Fail unless `save` writes what is read again; a codec without weights has to say that there are none."""
         if voco.source is None:
             with pytest.raises(UnsupportedOperation, match="has no weights to write"):
-                voco.save(tmp_path)
+                voco.save(folder)
             return
-        voco.save(tmp_path)
-        again = type(voco)(type(voco.weights.location)(str(tmp_path)))
+        voco.save(folder)
+        again = type(voco)(Location(str(folder), name=voco.name))
         assert again.config == voco.config
         for given, wanted in zip(again.parameters(), voco.parameters(), strict=True):
             assert torch.equal(given, wanted)

@@ -22,7 +22,7 @@ class CodesContract:
         raise NotImplementedError
 
     def audio(self, voco: Voco[Any], samples: int, batch: int = 1) -> Tensor:
-        """Sound to encode."""
+        """Audio to encode."""
         raise NotImplementedError
 
     def latents(self, voco: Voco[Any], frames: int, batch: int = 1) -> Tensor:
@@ -42,7 +42,7 @@ class CodesContract:
         return voco
 
     def sound(self, coder: Voco[Any], batch: int = 1) -> Tensor:
-        """Sound of a few frames."""
+        """Audio of a few frames."""
         return self.audio(coder, self.some_samples(coder), batch)
 
     def first(self, codes: Any, count: int) -> Any:

@@ -23,10 +23,10 @@ MAX_SAMPLES = 1 << 20
 
 
 def encode(voco: Voco[Any], clips: Clips, function: Callable[[Tensor, list[int]], Iterable[Tensor]]) -> list[Tensor]:
-    """What a function gives of each clip, as of `Voco.encode_batch`.
+    """Apply a function to every clip of a list, as `Voco.encode_batch` does.
 
     Args:
-        voco: of the clips.
+        voco: the codec.
         clips: `[samples, channel]` each, tensors or arrays.
         function: audio `[b, samples, channel]` and the positions of these b in the list -> b results.
 
@@ -42,12 +42,12 @@ def encode(voco: Voco[Any], clips: Clips, function: Callable[[Tensor, list[int]]
 def decode(
     voco: Voco[Any], latents: Clips, lengths: Lengths, function: Callable[[Tensor, int, list[int]], Tensor]
 ) -> list[Tensor]:
-    """What a function gives of each latents, as of `Voco.decode_batch`.
+    """Apply a function to the latents of every clip of a list, as `Voco.decode_batch` does.
 
     Args:
-        voco: of the latents.
+        voco: the codec.
         latents: `[frames, latent_dim]` each, tensors or arrays.
-        lengths: samples wanted of each, None for all.
+        lengths: number of samples to return for each, None for all.
         function: latents `[b, frames, latent_dim]`, a length and the positions of these b in the list
             -> `[b, length, channel]`.
 
@@ -59,15 +59,15 @@ def decode(
     items = _tensors(latents, voco.latent_dim, voco.minimum_frames, call, "frames", voco.device)
     wanted = _lengths(lengths, [voco.decode_length(len(item)) for item in items], call)
 
-    def cut(part: Tensor, rows: list[int]) -> Iterable[Tensor]:
-        audio = function(part, max(wanted[row] for row in rows), rows)
-        return (sound[: wanted[row]] for sound, row in zip(audio, rows, strict=True))
+    def cut(group: Tensor, rows: list[int]) -> Iterable[Tensor]:
+        audio = function(group, max(wanted[row] for row in rows), rows)
+        return (clip[: wanted[row]] for clip, row in zip(audio, rows, strict=True))
 
     return _run(cut, items, voco.load().device, call, voco.hop_length) if items else []
 
 
 def listed(values: Iterable[Any], call: str) -> list[Any]:
-    """The items of what should be a list."""
+    """The items of an iterable. Raises InvalidInput for anything else."""
     if not isinstance(values, Iterable):
         raise InvalidInput(f"{call}: expected a list, one item for each clip, got a {type(values).__name__}")
     return list(values)
@@ -86,7 +86,7 @@ def _tensors(values: Clips, size: int, minimum: int, call: str, unit: str, devic
 
 
 def _problem(value: Any, size: int, minimum: int) -> str | None:
-    """What is wrong with an item, and what to do."""
+    """What is wrong with an item and how to mend it; None if it is right."""
     if isinstance(value, np.ndarray):
         is_float = value.dtype.newbyteorder("=") in (np.float16, np.float32, np.float64)
     elif isinstance(value, Tensor):
@@ -104,7 +104,7 @@ def _problem(value: Any, size: int, minimum: int) -> str | None:
 
 
 def _lengths(values: Lengths, natural: list[int], call: str) -> list[int]:
-    """How much is wanted of each item: as given, or what is natural for None."""
+    """The number of samples to return for each item: as given, or for None the natural one."""
     if values is None:
         return natural
     given = listed(values, f"{call}: lengths")
@@ -120,7 +120,7 @@ def _run(
     call: str,
     samples: int = 1,
 ) -> list[Tensor]:
-    """The result of each item, in their order; `samples` of sound are in one step of their length."""
+    """The results in the order of the items. A unit of an item's length stands for so many `samples` of audio."""
     for index, item in enumerate(items):
         checks.device(item, device, f"{call}: item {index}")
     results: dict[int, Tensor] = {}

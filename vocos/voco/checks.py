@@ -1,4 +1,4 @@
-"""What bad input gets: `InvalidInput`, with what was given, what was expected and what to do, before any heavy work."""
+"""Checks of a user's input. Bad input raises InvalidInput, which says what was given, expected, and what to do."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def latents(value: Any, latent_dim: int, minimum: int, call: str = "decode") -> 
     if shape[0] == 0 or shape[1] == 0:
         raise InvalidInput(f"{expected}, got {shape}, which is empty")
     if shape[1] < minimum:
-        raise InvalidInput(f"{expected} with at least {minimum} frames, got {shape}; fewer make no sound")
+        raise InvalidInput(f"{expected} with at least {minimum} frames, got {shape}; fewer frames cannot be decoded")
 
 
 def finite(value: Tensor, what: str) -> None:
@@ -82,7 +82,7 @@ def codes(value: Any, n_codebooks: int, codebook_size: int, call: str) -> None:
 
 
 def codebook_count(value: Any, n_codebooks: int, call: str) -> int:
-    """The number of codebooks asked for, all of them for None."""
+    """The number of codebooks asked for; None stands for all of them. Raises InvalidInput for any other value."""
     if value is None:
         return n_codebooks
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= n_codebooks:
@@ -91,7 +91,7 @@ def codebook_count(value: Any, n_codebooks: int, call: str) -> int:
 
 
 def choice(value: Any, choices: tuple[float, ...], call: str, name: str, unit: str) -> float:
-    """One of some numbers."""
+    """The value as a float, if it is one of the choices. Raises InvalidInput if not."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value in choices:
         return float(value)
     raise InvalidInput(
@@ -100,7 +100,7 @@ def choice(value: Any, choices: tuple[float, ...], call: str, name: str, unit: s
 
 
 def device(value: Tensor, expected: torch.device, call: str) -> None:
-    """Raise InvalidInput unless the tensor is where the weights are."""
+    """Raise InvalidInput unless the tensor is on the device of the weights."""
     if value.device != expected:
         raise InvalidInput(
             f"{call}: the input is on {value.device} and the codec on {expected}; move it with voco.to(device)"
@@ -108,7 +108,7 @@ def device(value: Tensor, expected: torch.device, call: str) -> None:
 
 
 def length(value: Any, call: str = "decode") -> int | None:
-    """A number of samples to return, or None."""
+    """The number of samples to return, or None. Raises InvalidInput unless it is an integer of at least 1."""
     if value is None:
         return None
     try:
@@ -123,7 +123,7 @@ def length(value: Any, call: str = "decode") -> int | None:
 
 
 def count(value: Length, call: str, unit: str) -> Length:
-    """A number of samples or frames: an int, or an integer tensor, each at least 1."""
+    """The number of samples or frames, an int or an integer tensor. Raises InvalidInput unless each is at least 1."""
     if isinstance(value, Tensor):
         if value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool:
             raise InvalidInput(f"{call}: expected an integer tensor, got {value.dtype}")
@@ -149,7 +149,7 @@ def mask(value: Any, minimum: int, call: str, unit: str) -> None:
 
 
 def row_lengths(value: Tensor, shape: tuple[int, ...], minimum: int, call: str, unit: str) -> list[int]:
-    """Real length of each row of a mask that goes with a tensor `[batch, length, ...]`."""
+    """The number of True in each row of the mask that belongs to a tensor `[batch, length, ...]`."""
     mask(value, 1, call, unit)
     if tuple(value.shape) != shape[:2]:
         raise InvalidInput(f"{call}: expected a mask {list(shape[:2])} like the input, got {list(value.shape)}")
@@ -166,7 +166,7 @@ def row_lengths(value: Tensor, shape: tuple[int, ...], minimum: int, call: str, 
 
 
 def _floating(value: Any, expected: str, hint: str) -> list[int]:
-    """Shape of a floating-point tensor."""
+    """The shape of a floating-point tensor. Raises InvalidInput for anything else."""
     if not isinstance(value, Tensor):
         raise InvalidInput(f"{expected}, got a {type(value).__name__}; torch.as_tensor makes a tensor of an array")
     if not value.dtype.is_floating_point:

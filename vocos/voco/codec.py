@@ -27,7 +27,7 @@ from vocos.weights.weights import ConfigT, Weights
 
 
 class Facts(NamedTuple):
-    """What follows from a config; the properties of `Codec` of these names say what each is."""
+    """The facts of a codec, as its author computes them from a config; `Codec` has a property of each name."""
 
     sampling_rate: int
     channel: int
@@ -48,21 +48,21 @@ class Codec(LazyModule, Generic[ConfigT]):
 
     Args:
         location: where the weights are; None for the default checkpoint.
-        device: where the weights go when they are loaded, None for the CPU.
-        dtype: what they become when they are loaded, None for float32.
+        device: device of the weights once they are loaded, None for the CPU.
+        dtype: floating-point type of the weights once they are loaded, None for float32.
 
     Attributes:
-        config_type: dataclass of the hyperparameters.
+        config_type: the dataclass of the hyperparameters.
         checkpoints: what each registered name of this architecture stands for, the default first; none for a codec
             without weights whose config has defaults for all.
         known: other public checkpoints that can be read.
-        layouts: names of the files of config and weights, besides what `save` writes.
-        formats: of the checkpoints that can be read, besides what `save` writes.
+        layouts: file names of config and weights that are looked for, besides those that `save` writes.
+        formats: names that public files give the tensors, besides those that `save` writes.
         targets: layouts that `export` writes, besides our own.
-        halves: which attributes of the network only the "encoder" needs, which only the "decoder"; the rest is both's.
-            The networks of some configs may lack some. None if the codec does not say: then it cannot be halved.
-        weightless: those of the two that have no weights, and so need no file.
-        weights: where the weights are and how they come into a network.
+        halves: attributes of the network that only the "encoder" needs, and those that only the "decoder" needs; both
+            halves need the rest. The network of a config may lack some. None for a codec that cannot be halved.
+        weightless: the halves, of "encoder" and "decoder", that have no weights and so need no file.
+        weights: the weights: their location, their config, and how a network gets them.
     """
 
     config_type: ClassVar[type[Config]]
@@ -85,11 +85,11 @@ class Codec(LazyModule, Generic[ConfigT]):
         self._described: tuple[ConfigT, Facts] | None = None
 
     def describe(self, config: ConfigT) -> Facts:
-        """What follows from a config."""
+        """The facts that follow from a config."""
         raise NotImplementedError
 
     def build(self, config: ConfigT) -> nn.Module:
-        """The network of a config. It is made on the meta device: no value may be computed for its parameters."""
+        """The network of a config. It is built on the meta device, so nothing may be computed for its parameters."""
         raise NotImplementedError
 
     def to_latents(self, audio: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Codec(LazyModule, Generic[ConfigT]):
         raise NotImplementedError
 
     def to_audio(self, latents: Tensor, length: int) -> Tensor:
-        """Audio `[B, channel, N]` of latents `[B, latent_dim, L]`; `length` are wanted, N may be more or fewer."""
+        """Audio `[B, channel, N]` of latents `[B, latent_dim, L]`. `length` are wanted, N may differ."""
         raise NotImplementedError
 
     def frames(self, samples: Length) -> Length:
@@ -117,20 +117,22 @@ class Codec(LazyModule, Generic[ConfigT]):
         raise NotImplementedError
 
     def pack_codes(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        """The codes that a call returns for latents `[B, L, D]`."""
+        """The codes `[B, L, n_codebooks]` that calls return for latents `[B, L, D]`."""
         return rearrange(self.quantize(rearrange(latents, "b l d -> b d l"), n_codebooks), "b k l -> b l k")
 
     def unpack_codes(self, codes: Tensor) -> Tensor:
-        """Latents `[B, L, D]` of codes that a call was given."""
+        """Latents `[B, L, D]` of the codes that a call was given."""
         return rearrange(self.dequantize(rearrange(codes, "b l k -> b k l").long()), "b d l -> b l d")
 
     def check_codes(self, codes: Tensor, call: str) -> None:
-        """Raise InvalidInput unless the codes are such as a call takes."""
+        """Raise InvalidInput unless these are codes that this codec can decode."""
         codebooks, entries = self.codebook_shape(call)
         if isinstance(codes, ScaledCodes):
             raise InvalidInput(f"{call}: {self.name} takes a plain tensor, got ScaledCodes; give their .codes")
         if isinstance(codes, Tensor) and codes.ndim == 3 and codes.shape[2] in map(self.codebooks_for, self.bandwidths):
-            codebooks = max(codebooks, codes.shape[2])  # of another bandwidth than the codec's own
+            codebooks = max(
+                codebooks, codes.shape[2]
+            )  # a bandwidth of the call may have more than the codec has by default
         checks.codes(codes, codebooks, entries, call)
 
     def codebooks_for(self, bandwidth: float) -> int:
@@ -142,11 +144,11 @@ class Codec(LazyModule, Generic[ConfigT]):
         return self.config_type.parse(data)  # type: ignore[return-value]
 
     def complete(self, config: ConfigT, shapes: Mapping[str, tuple[int, ...]]) -> ConfigT:
-        """The config completed with what only the shapes of the tensors tell, ours or a file's; usually nothing."""
+        """The config, completed with what only the shapes of the tensors tell, which is usually nothing."""
         return config
 
     def companion(self) -> tuple[Format[ConfigT], TensorFile]:
-        """The file of what the checkpoint's format lacks, and its format, for a codec with such a format."""
+        """The format and the second file of a checkpoint whose format lacks some tensors (`Format.lacks`)."""
         raise NotImplementedError
 
     # What follows
@@ -168,7 +170,7 @@ class Codec(LazyModule, Generic[ConfigT]):
 
     @property
     def facts(self) -> Facts:
-        """All facts at once."""
+        """All facts, computed once for the config in force."""
         config, known = self.weights.config, self._described
         if known is None or known[0] is not config:
             known = self._described = config, self.describe(config)
@@ -176,7 +178,7 @@ class Codec(LazyModule, Generic[ConfigT]):
 
     @property
     def sampling_rate(self) -> int:
-        """Of the audio, in Hz."""
+        """Sampling rate of the audio, in Hz."""
         return self.facts.sampling_rate
 
     @property
@@ -265,27 +267,27 @@ class Codec(LazyModule, Generic[ConfigT]):
 
     @property
     def restrictions(self) -> list[str]:
-        """What a user of the weights must know, in words: whether they are gated, or not for commercial use."""
+        """Sentences that a user of the weights must know: whether they are gated, or not for commercial use."""
         return self.weights.restrictions
 
     @property
     def alternatives(self) -> list[str]:
-        """Calls that give the same codec with weights that are public, each with its licence; none if its own are."""
+        """Calls of `get_voco` for public weights of this codec, with their licences; empty if its own are public."""
         return self.weights.alternatives
 
     def fetch(self) -> list[Path]:
-        """Bring the files of the weights to this machine without loading them.
+        """Download the files of the weights, without loading them.
 
         Returns:
-            Their paths: of the config, if it has a file, of the weights, and of what completes them.
+            Paths of the config, if it has a file, of the weights, and of a second file that completes them.
         """
         return self.weights.fetch()
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json`, which `get_voco(name, weights=folder)` reads back.
 
-        Those of a half hold that half, and are read back with the same `part=`. Each file replaces an older one of its
-        name only when it is complete.
+        A codec made with `part=` writes that half, which is read back with the same `part=`. An older file of the same
+        name is replaced only by a complete one.
         """
         self.export(folder, "vocos")
 

@@ -17,9 +17,9 @@ from vocos.weights.weights import ConfigT
 
 
 class Voco(Codec[ConfigT]):
-    """A frozen neural audio codec: `encode` makes latents of sound, `decode` makes sound of latents.
+    """A frozen neural audio codec: `encode` makes latents of audio, `decode` makes audio of latents.
 
-    Sound is `[batch, samples, channel]`, float in [-1, 1]; latents are `[batch, frames, latent_dim]`. Facts, lengths,
+    Audio is `[batch, samples, channel]`, float in [-1, 1]; latents are `[batch, frames, latent_dim]`. Facts, lengths,
     masks and `repr` need no weights. `vocos.get_voco` makes one.
 
     Codes are integers `[batch, frames, k]`, of the first k codebooks of a codec that has a quantiser. How many is said
@@ -36,13 +36,13 @@ class Voco(Codec[ConfigT]):
     """
 
     def kernels(self) -> dict[str, str]:
-        """Which engine of `vocos.kernels` runs each part of the network on its device, for input without gradients.
+        """Which engine of `vocos.kernels` runs each module of the network on its device, for input without gradients.
 
-        "reference" is plain PyTorch. The weights are loaded; VOCOS_KERNELS counts.
+        "reference" is plain PyTorch. This loads the weights. The environment variable VOCOS_KERNELS is respected.
         """
         found = {}
-        for name, part in self.network.named_children():
-            has_engine = any(isinstance(module, kernels.Engined) and module.uses_engine for module in part.modules())
+        for name, child in self.network.named_children():
+            has_engine = any(isinstance(module, kernels.Engined) and module.uses_engine for module in child.modules())
             found[name] = kernels.engine(self.device, self.dtype) if has_engine else "reference"
         return found
 
@@ -56,10 +56,10 @@ class Voco(Codec[ConfigT]):
         part = f"part={self.part!r}, " if self.part else ""
         return f"{type(self).__name__}({self.name!r}, {facts}source={self.source!r}, {part}is_loaded={self.is_loaded})"
 
-    # Sound and latents
+    # Audio and latents
 
     def encode(self, audio: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Latents of sound.
+        """Latents of audio.
 
         Args:
             audio: float `[batch, samples, channel]` in [-1, 1].
@@ -76,11 +76,11 @@ class Voco(Codec[ConfigT]):
         return self._coded(self.to_latents, audio, mask)
 
     def decode(self, latents: Tensor, length: int | None = None, mask: Tensor | None = None) -> Tensor:
-        """Sound of latents.
+        """Audio of latents.
 
         Args:
             latents: float `[batch, frames, latent_dim]`.
-            length: samples to return, such as those that were encoded: the sound is cut, or completed with what the
+            length: samples to return, such as those that were encoded: the audio is cut, or completed with what the
                 codec has past its end, then with zeros. None for `decode_length(frames)`.
             mask: bool `[batch, frames]`, True where real, padding on the right. Each row is then decoded as if
                 it were alone and not padded, and the samples beyond it are zeros.
@@ -108,7 +108,7 @@ class Voco(Codec[ConfigT]):
         return batches.encode(self, clips, lambda audio, rows: self.encode(audio))
 
     def decode_batch(self, latents: batches.Clips, lengths: batches.Lengths = None) -> list[Tensor]:
-        """Sound of latents of any lengths, `[frames, latent_dim]` each, tensors or arrays.
+        """Audio of latents of any lengths, `[frames, latent_dim]` each, tensors or arrays.
 
         Args:
             latents: as `encode_batch` gives them; they run together as clips do there.
@@ -123,7 +123,7 @@ class Voco(Codec[ConfigT]):
         return batches.decode(self, latents, lengths, lambda latents, length, rows: self.decode(latents, length))
 
     def _coded(self, encode: Callable[[Tensor], Tensor], audio: Tensor, mask: Tensor | None) -> Tensor:
-        """`encode` with another function in the place of `to_latents`."""
+        """`encode`, with the given function instead of `to_latents`."""
         self.weights.require("encoder", "encode")
         checks.audio(audio, self.channel, self.minimum_samples)
         if mask is None:
@@ -131,15 +131,15 @@ class Voco(Codec[ConfigT]):
         lengths = checks.row_lengths(mask, audio.shape, self.minimum_samples, "encode", "samples")
         size = self.frames(audio.shape[1])
 
-        def alone(part: Tensor) -> Tensor:
-            return self._latents_of(encode, part)
+        def alone(clips: Tensor) -> Tensor:
+            return self._latents_of(encode, clips)
 
         return rows.by_length(alone, audio, lengths, size, self.latent_dim).to(self.dtype)
 
     def _decoded(
         self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int | None, mask: Tensor | None
     ) -> Tensor:
-        """`decode` with another function in the place of `to_audio`."""
+        """`decode`, with the given function instead of `to_audio`."""
         self.weights.require("decoder", "decode")
         checks.latents(latents, self.latent_dim, self.minimum_frames)
         wanted = checks.length(length)
@@ -148,8 +148,8 @@ class Voco(Codec[ConfigT]):
             return self._audio_of(decode, latents, size)
         lengths = checks.row_lengths(mask, latents.shape, self.minimum_frames, "decode", "frames")
 
-        def alone(part: Tensor) -> Tensor:
-            return self._audio_of(decode, part, self.samples(part.shape[1]))
+        def alone(clips: Tensor) -> Tensor:
+            return self._audio_of(decode, clips, self.samples(clips.shape[1]))
 
         return rows.by_length(alone, latents, lengths, size, self.channel).to(self.dtype)
 
@@ -171,12 +171,12 @@ class Voco(Codec[ConfigT]):
     # Codes
 
     def encode_codes(self, audio: Tensor, n_codebooks: int | None = None, *, bandwidth: float | None = None) -> Tensor:
-        """Codes of sound.
+        """Codes of audio.
 
         Args:
             audio: float `[batch, samples, channel]` in [-1, 1].
-            n_codebooks: how many, from 1 to those of the codec; None for all.
-            bandwidth: or the kbps that they may take, one of `bandwidths`.
+            n_codebooks: codes of a frame, from 1 to the number of codebooks of the codec; None for all.
+            bandwidth: instead of `n_codebooks`, the rate in kbps that the codes may take, one of `bandwidths`.
 
         Returns:
             int64 `[batch, encode_length(samples), n_codebooks]`; of a codec that keeps the loudness apart, a
@@ -195,7 +195,7 @@ class Voco(Codec[ConfigT]):
             return self.pack_codes(latents, count)
 
     def decode_codes(self, codes: Tensor, length: int | None = None) -> Tensor:
-        """Sound of codes, by however many codebooks are given.
+        """Audio of codes, of all codebooks or of the first few.
 
         Args:
             codes: integers `[batch, frames, k]`, k <= n_codebooks, or what `encode_codes` returned.
@@ -214,7 +214,7 @@ class Voco(Codec[ConfigT]):
         return self.decode(self.codes_to_latents(codes), length)
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
-        """What codes stand for, as latents that `decode` takes: as `decode_codes` -> `[batch, frames, latent_dim]`."""
+        """Latents of codes, which `decode` takes: codes as of `decode_codes` -> `[batch, frames, latent_dim]`."""
         self.check_codes(codes, "codes_to_latents")
         self.load()
         checks.device(codes, self.device, "codes_to_latents")
@@ -224,7 +224,7 @@ class Voco(Codec[ConfigT]):
     def latents_to_codes(
         self, latents: Tensor, n_codebooks: int | None = None, *, bandwidth: float | None = None
     ) -> Tensor:
-        """Codes of latents: as `decode` -> as `encode_codes`."""
+        """Codes of latents: latents as of `decode` -> codes as of `encode_codes`."""
         count = self.count_codebooks("latents_to_codes", n_codebooks, bandwidth)
         checks.latents(latents, self.latent_dim, self.minimum_frames, "latents_to_codes")
         self.load()
@@ -247,7 +247,8 @@ class Voco(Codec[ConfigT]):
     def encode_length(self, n: Length) -> Length:
         """Frames that `encode` returns for n samples: of an int, or elementwise of an integer tensor.
 
-        A clip shorter than `encode` takes alone has as many as it has of its own in a longer, padded row.
+        For n below `minimum_samples`, which `encode` refuses, it is the number of frames that such a clip has as a
+        row of a longer batch.
 
         Raises:
             InvalidInput: if a number is less than 1.

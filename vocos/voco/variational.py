@@ -71,7 +71,7 @@ class VariationalVoco(Voco[ConfigT]):
         sample: bool | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Latents of sound, as `Voco.encode`: mean + std * noise, or the mean.
+        """Latents of audio, as `Voco.encode`: mean + std * noise, or the mean.
 
         Args:
             audio: float `[batch, samples, channel]` in [-1, 1].

@@ -1,4 +1,4 @@
-"""What a file says of a network: JSON or YAML, read as plain data, and the shapes that several publishers give it."""
+"""Reading config files, JSON or YAML, as plain data, and the layout with `class_path` that several publishers use."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def parse_config(text: str, place: object, is_yaml: bool) -> dict[str, Any]:
-    """The mapping that a text is of.
+    """The mapping that a JSON or YAML text describes.
 
     Args:
         text: JSON or YAML.
-        place: where it was, for messages.
-        is_yaml: which of the two.
+        place: where the text comes from, for messages.
+        is_yaml: whether the text is YAML; else it is JSON.
 
     Raises:
         CheckpointError: if it is not a mapping of reasonable size.
@@ -53,25 +53,25 @@ def parse_config(text: str, place: object, is_yaml: bool) -> dict[str, Any]:
     return data
 
 
-def component(config: Mapping[str, Any], part: str, class_name: str) -> Mapping[str, Any]:
-    """The arguments of one part of a config laid out as `{part: {class_path, init_args}}`.
+def component(config: Mapping[str, Any], key: str, class_name: str) -> Mapping[str, Any]:
+    """The `init_args` of one component of a config laid out as `{key: {class_path, init_args}}`.
 
-    The class is only compared, by the last part of its path: nothing is ever imported.
+    The class path is never imported: its last name is only compared with the class that the codec knows.
 
     Raises:
-        CheckpointError: if the part is missing or of another class.
+        CheckpointError: if the component is missing or of another class.
     """
-    section = config.get(part)
+    section = config.get(key)
     if not isinstance(section, dict) or not isinstance(section.get("init_args"), dict):
-        raise CheckpointError(f"config: no {part!r} with class_path and init_args")
+        raise CheckpointError(f"config: no {key!r} with class_path and init_args")
     path = section.get("class_path")
     found = path.rpartition(".")[2] if isinstance(path, str) else path
     if found != class_name:
-        raise CheckpointError(f"config: {part} is a {brief(found)}, this codec reads {class_name!r}")
+        raise CheckpointError(f"config: {key} is a {brief(found)}, this codec reads {class_name!r}")
     arguments: Mapping[str, Any] = section["init_args"]
     return arguments
 
 
-def part(class_name: str, **arguments: Any) -> dict[str, Any]:
-    """One part of a config that `component` reads, under the package name of the public files."""
+def as_component(class_name: str, **arguments: Any) -> dict[str, Any]:
+    """One component of a config as `component` reads it, under the package name of the public files."""
     return {"class_path": f"vocos.{class_name}", "init_args": arguments}

@@ -1,4 +1,4 @@
-"""Where a file is: on this machine, or on the Hugging Face Hub."""
+"""Finding files of weights and configs, on this machine or on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Location:
         token: for the Hub; kept out of `repr`, so that it reaches no log.
         cache_dir: of the Hub's client.
         local_files_only: make no request.
-        is_known: `weights` is a repository of ours, whatever folders there are.
-        sha256: that a download of the file of weights must have, where it is known.
-        notice: warning that is logged after the download of the file of weights.
-        name: registered name of the codec, whose row says what its default checkpoint is; None for the first row.
-        instead: said where access is refused: what else can be used.
+        is_known: whether `weights` is certainly a Hub repository, even if a local folder has the same name.
+        sha256: SHA-256 that the downloaded file of weights must have, where it is known.
+        notice: restrictions of the licence, logged as a warning after the file of weights has been downloaded.
+        name: registered name of the codec, which picks the default checkpoint; None for the first of the class.
+        instead: end of the error message where access is refused, which names public checkpoints to use instead.
     """
 
     weights: str | None = None
@@ -95,7 +95,7 @@ def _find_on_hub(location: Location, names: tuple[str, ...]) -> Path | None:
     unreachable: NotReached | None = None
     for name in names:
         try:
-            # Once the Hub has not told, only the cache is asked: every other try would wait as long.
+            # Once the Hub did not answer, only the cache is asked: every further request would wait as long.
             path = download(replace(location, local_files_only=True) if unreachable else location, name)
         except NotReached as error:
             unreachable = unreachable or error
@@ -108,7 +108,7 @@ def _find_on_hub(location: Location, names: tuple[str, ...]) -> Path | None:
 
 
 def find_config(location: Location, layouts: Layouts) -> Path | None:
-    """Path of the config of the weights at a place, None if the weights come without one.
+    """Path of the config file that belongs to the weights at a location, None if there is none.
 
     Beside a single file of weights it is the JSON of its name, or the first that one of the layouts names.
     """
@@ -121,7 +121,7 @@ def find_config(location: Location, layouts: Layouts) -> Path | None:
 
 
 def find_weights(location: Location, layouts: Layouts, config: Path | None = None) -> Path:
-    """Path of the file of weights at a place, of the layout whose config `find_config` found, if it found one.
+    """Path of the file of weights at a location, in the layout whose config `find_config` found, if it found one.
 
     It is of the same commit as the config, whatever has been pushed to the repository since.
 

@@ -37,10 +37,10 @@ def _variants(path: PurePosixPath) -> list[PurePosixPath]:
 
 
 def weight_map(index: Path) -> dict[str, str]:
-    """Name of the file beside an index that each tensor is in.
+    """The name of the shard that holds each tensor, by the name of the tensor.
 
     Raises:
-        CheckpointError: if it is no such index, or names files elsewhere.
+        CheckpointError: if the file is no such index, or names files in other folders.
     """
     found = read_config(index).get("weight_map")
     if not (isinstance(found, dict) and found):
@@ -54,12 +54,12 @@ def weight_map(index: Path) -> dict[str, str]:
 
 
 def parts_of(path: Path) -> list[str]:
-    """Names of the files that a file of weights needs beside it: those of an index, none of any other."""
+    """Names of the shards that an index lists, which have to lie beside it; none for a file that is no index."""
     return sorted(set(weight_map(path).values())) if path.suffix == ".json" else []
 
 
 def listing(folder: Path | None) -> str:
-    """What a folder has, for a message; nothing of a place that is none."""
+    """The content of a folder, as the end of an error message; empty for a path that is no folder."""
     if folder is None or not folder.is_dir():
         return ""
     names = sorted(brief(path.name)[1:-1] + ("/" if path.is_dir() else "") for path in folder.iterdir())

@@ -1,4 +1,4 @@
-"""What is known of public checkpoints: one row each, as plain data."""
+"""Facts of public checkpoints as plain data: where each is, its licence, size and paper."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Source:
         repository: on the Hub.
         subfolder: of the repository.
         license: identifier of the licence of the weights, None if none is stated.
-        license_url: where it can be read.
+        license_url: page with the text of the licence.
         paper: arXiv identifier.
         revision: commit that is fetched; None for the newest, where no commit is known.
         sha256: of the file of weights, in hexadecimal, where it is known.
@@ -41,7 +41,7 @@ class Source:
     is_commercial: bool | None = None
 
     def restrictions(self) -> list[str]:
-        """What a user must know before fetching, in words."""
+        """Restrictions that a user must know before downloading, such as that the repository is gated."""
         gated = f"gated: accept the licence at https://huggingface.co/{self.repository}"
         rules = [gated] if self.is_gated else []
         return rules + (
@@ -49,24 +49,24 @@ class Source:
         )
 
     def keywords(self) -> str:
-        """The arguments of `get_voco` that name it."""
+        """The arguments of `get_voco` that choose this checkpoint."""
         return f"weights={self.repository!r}" + (f", subfolder={self.subfolder!r}" if self.subfolder else "")
 
     def terms(self) -> str:
-        """The licence and the restrictions, in words."""
+        """The licence and the restrictions, for a message."""
         return "; ".join([self.license or self.license_url or "licence not stated", *self.restrictions()])
 
     def replacement(self) -> str | None:
-        """What the environment variable `VOCOS_REPO` puts in the place of the default repository, None if nothing."""
+        """The repository that the environment variable `VOCOS_REPO` names instead of the default one, None if unset."""
         return os.environ.get(REPOSITORY_VARIABLE) or None if self.repository == DEFAULT_REPOSITORY else None
 
 
 @dataclass(frozen=True)
 class Checkpoint(Generic[ConfigT_co]):
-    """What a registered name stands for.
+    """A registered checkpoint: its config, where its weights are, and what it is for.
 
     Attributes:
-        config: the hyperparameters, known without any file.
+        config: the hyperparameters, built in, so that facts and lengths need no file.
         source: where the weights are; None for a codec that has none.
         about: what it is good for, in a few words.
     """

@@ -18,10 +18,10 @@ from vocos.weights.pickles import Checkpoint, Damaged, Stored
 from vocos.weights.shards import parts_of, weight_map
 
 NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
-# Where programs keep the tensors: most; audiocraft; YuE; others. Some nest two of them.
+# Keys under which training programs keep the state dict: most; audiocraft; YuE; others. Some nest two of them.
 STATES = ("state_dict", "best_state", "codec_model", "model", "generator")
 MAX_DEPTH = 3
-POINTER = "pretrained"  # where audiocraft keeps the name of other weights instead of any
+POINTER = "pretrained"  # key under which a file of audiocraft names other weights and holds none itself
 REBUILT = "torch._utils _rebuild"
 
 
@@ -29,8 +29,8 @@ class TensorFile:
     """Named tensors in a file.
 
     Attributes:
-        path: of the file.
-        shapes: of every tensor, by name.
+        path: path of the file.
+        shapes: shape of every tensor, by name.
         metadata: strings that the writer attached.
         config: hyperparameters that the writer attached, None if there are none.
     """
@@ -44,7 +44,7 @@ class TensorFile:
         """One floating-point tensor, a view of the mapped file where the format allows.
 
         Raises:
-            CheckpointError: if it is not one, or cannot be read.
+            CheckpointError: if the tensor is not floating-point, or cannot be read.
         """
         tensor = self._read(name)
         if tensor.dtype not in NUMBERS:
@@ -56,7 +56,7 @@ class TensorFile:
 
 
 def open_tensors(path: Path) -> TensorFile:
-    """Open a file of tensors, whatever its name, or the index (`.json`) of several.
+    """Open a file of tensors, whatever its ending, or the index (`.json`) of several shards.
 
     Raises:
         CheckpointError: if it is damaged, or neither safetensors nor a pickle of tensors.
@@ -70,7 +70,7 @@ def open_tensors(path: Path) -> TensorFile:
 
 
 class _SafetensorsFile(TensorFile):
-    """Mapped into memory anew for each tensor, so that the pages of those already copied or folded are given back."""
+    """A safetensors file, mapped anew for each tensor, so that the memory of tensors already read is released."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -96,7 +96,7 @@ class _SafetensorsFile(TensorFile):
 
 
 class _PickleFile(TensorFile):
-    """A state dict, bare or under one of the names that training programs give it, beside what they say of it."""
+    """A pickled state dict, bare or nested under one of the keys in `STATES`, and the config that may lie beside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -144,7 +144,7 @@ class _PickleFile(TensorFile):
 
 
 def _state(content: Any) -> Any:
-    """The tensors among what a training program saved."""
+    """The state dict inside what a training program saved."""
     for _ in range(MAX_DEPTH):
         if not isinstance(content, dict):
             break
@@ -170,7 +170,7 @@ def _attached(content: Any, path: Path) -> Mapping[str, Any] | None:
 
 
 class _Shards(TensorFile):
-    """The tensors of several files, of which an index says where each is."""
+    """The tensors of several shards; an index says which shard holds which tensor."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

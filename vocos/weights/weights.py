@@ -1,4 +1,4 @@
-"""The weights of one codec: from where they are to a network that holds them, and back to files."""
+"""The weights of one codec: from a location to a network that holds them, and back to files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN_LAYOUT = ("config.json", "model.safetensors")  # what `save` writes
 
 
 class Architecture(Protocol[ConfigT]):
-    """What the author of a codec says of its weights; `vocos.voco.codec.Codec` explains each."""
+    """The attributes and hooks of a codec that its weights need; `vocos.voco.codec.Codec` explains each."""
 
     config_type: ClassVar[type[Config]]
     checkpoints: ClassVar[Mapping[str, Checkpoint[Any]]]
@@ -45,13 +45,13 @@ class Architecture(Protocol[ConfigT]):
 
 
 class Weights(Generic[ConfigT]):
-    """Where the weights of a codec are, what is known of them, and how they come into a network.
+    """Where the weights of a codec are, what is known of them, and how a network gets them.
 
     The config of a registered checkpoint is built in. That of a folder or file is read at once, that of a Hub
     repository when it is first needed.
 
     Args:
-        codec: whose weights they are.
+        codec: the codec that has these weights.
         location: where they are; None for the default checkpoint.
 
     Attributes:
@@ -59,7 +59,7 @@ class Weights(Generic[ConfigT]):
         location: where the weights are.
         part: the half that is read and held, "encoder" or "decoder"; None for both.
         license: identifier of the licence of the weights, None if none is stated.
-        restrictions: what a user of the weights must know, in words.
+        restrictions: sentences about gates and licences that a user of the weights must know.
 
     Raises:
         InvalidInput: if a codec without weights is given a place for them.
@@ -92,11 +92,11 @@ class Weights(Generic[ConfigT]):
         self.__dict__.update(state)
         self._lock = threading.RLock()
 
-    # What is known of them
+    # Config and facts of the checkpoint
 
     @property
     def config(self) -> ConfigT:
-        """The hyperparameters in force; fetched and read first, if they are those of a Hub repository."""
+        """The hyperparameters in force. Those of a Hub repository are downloaded and read at the first use."""
         if self._config is None:
             with self._lock:
                 self._config = self._config or self._read_config()
@@ -104,7 +104,7 @@ class Weights(Generic[ConfigT]):
 
     @property
     def known_config(self) -> ConfigT | None:
-        """The same, or None if it has not been read yet."""
+        """The hyperparameters in force, or None if they have not been read yet."""
         return self._config
 
     @property
@@ -119,7 +119,7 @@ class Weights(Generic[ConfigT]):
 
     @property
     def alternatives(self) -> list[str]:
-        """Calls that give the same codec with weights that are public, each with its licence; none if its own are."""
+        """Calls of `get_voco` for public weights of this codec, with their licences; empty if its own are public."""
         if self.row.source is None or self.row.source.repository != DEFAULT_REPOSITORY:
             return []
         return [
@@ -146,7 +146,7 @@ class Weights(Generic[ConfigT]):
         self.part = part
 
     def require(self, half: str, call: str) -> None:
-        """Raise UnsupportedOperation if a call needs a half that is not there."""
+        """Raise UnsupportedOperation if a call needs the half that is left out."""
         if self.part not in (None, half):
             raise UnsupportedOperation(
                 f"{call}: this needs the {half}, and {self.name} was asked for with part={self.part!r}; "
@@ -160,20 +160,20 @@ class Weights(Generic[ConfigT]):
         return tuple(path for half, its in paths if self.part not in (None, half) for path in its)
 
     def _halved(self, network: nn.Module) -> nn.Module:
-        """The network without what is left out."""
+        """The network without the modules of the half that is left out."""
         for path in self.left_out:
             if hasattr(network, path):
                 setattr(network, path, None)
         return network
 
-    # Into a network
+    # Loading into a network
 
     def network(self, device: torch.device | None, dtype: torch.dtype | None) -> nn.Module:
-        """A network that holds them.
+        """A network that holds the weights.
 
         Args:
-            device: where its tensors go, None for the CPU.
-            dtype: what they become, None for float32.
+            device: device of its tensors, None for the CPU.
+            dtype: floating-point type of its tensors, None for float32.
 
         Raises:
             WeightsUnavailable: if they cannot be reached.
@@ -200,7 +200,7 @@ class Weights(Generic[ConfigT]):
         return self._halved(network)
 
     def empty_network(self, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-        """A network on the meta device, for tensors of these names and shapes, as far as they may choose."""
+        """A network on the meta device; names and shapes of tensors complete the config, where a codec needs them."""
         return self._halved(self._empty(self._codec.complete(self.config, shapes), self.source))
 
     def _empty(self, config: ConfigT, source: object) -> nn.Module:
@@ -212,7 +212,7 @@ class Weights(Generic[ConfigT]):
             raise CheckpointError(f"{source}: no network can have this config: {error}") from error
 
     def _adopt(self, config: ConfigT) -> None:
-        """Follow the config that came with the weights, and say so if it is not the one built in."""
+        """Take over the config that came with the weights, and warn if it differs from the one built in."""
         before, self._config = self._config, config
         if self._is_built_in and before != config:
             warnings.warn(
@@ -221,13 +221,13 @@ class Weights(Generic[ConfigT]):
                 stacklevel=2,
             )
 
-    # To and from files
+    # Files
 
     def fetch(self) -> list[Path]:
-        """Bring the files of the weights to this machine without loading them.
+        """Download the files of the weights, without loading them.
 
         Returns:
-            Their paths: of the config, if it has a file, of the weights, and of what completes them.
+            Paths of the config, if it has a file, of the weights, and of a second file that completes them.
         """
         if self.row.source is None or self.part in self._codec.weightless:
             return []
@@ -243,7 +243,7 @@ class Weights(Generic[ConfigT]):
         Args:
             folder: made if need be.
             target: name of the layout.
-            state: gives the tensors under our names; called once the layout is known to hold them.
+            state: returns the tensors by our names; called once it is known that the layout can hold them.
 
         Returns:
             The files written.
@@ -262,7 +262,7 @@ class Weights(Generic[ConfigT]):
                 f"{self.name}: only the {self.part} is there, and {target!r} holds both halves; leave part= out of "
                 'get_voco, or write "vocos"'
             )
-        tensors = state()  # which loads them, and with them the config that they came with
+        tensors = state()  # loads the weights, and with them the config that came with them
         if target == "vocos":
             known = {"voco": self.name, "license": self.license, "source": self.source, "part": self.part}
             return save(folder, tensors, self.config.as_dict(), {k: v for k, v in known.items() if v})
@@ -270,10 +270,10 @@ class Weights(Generic[ConfigT]):
             raise InvalidInput(f"{self.name}: {target!r} cannot hold these weights: {problem}")
         return export.write(folder, tensors, layouts[target], self.config)
 
-    # Where they are
+    # Location
 
     def _settle(self) -> bool:
-        """Fill in where the weights are. Returns whether they are those of the row, whose config is built in."""
+        """Fill in the location. Returns whether it is the default checkpoint, whose config is built in."""
         default = self.row.source
         if default is None:
             if self.location.weights is not None:
@@ -298,17 +298,17 @@ class Weights(Generic[ConfigT]):
         return True
 
     def _public_sources(self) -> Sequence[Source]:
-        """Of all public checkpoints of this architecture that are known."""
+        """The known public checkpoints of this architecture."""
         return [*(row.source for row in self._codec.checkpoints.values() if row.source), *self._codec.known]
 
     def _describe(self, source: Source | None) -> None:
-        """Take over what is known of a checkpoint."""
+        """Take over the licence and the restrictions of a known checkpoint."""
         if source is not None:
             self.license, self.restrictions = source.license, source.restrictions()
             self.location = replace(self.location, notice="; ".join(self.restrictions))
 
     def _read_config(self) -> ConfigT:
-        """The config beside the weights, or the one in their file; that of the row if they come without."""
+        """The config beside the weights, or inside their file; the built-in one if they come without a config."""
         path = self._config_file = hub.find_config(self.location, self._layouts)
         data: Mapping[str, Any] | None
         if path is not None:

@@ -273,7 +273,7 @@ def test_old_names_of_numpy_are_read(tmp_path: Path) -> None:
 
 def test_chunks_too_short_for_no_padding_are_refused(voco: Voco[Any], tmp_path: Path) -> None:
     (tmp_path / "a.dac").write_bytes(dac_file(padding=False))
-    with pytest.raises(InvalidInput, match="3 frames are too few to make sound without padding"):
+    with pytest.raises(InvalidInput, match="3 frames are too few to make audio without padding"):
         load_codes(tmp_path / "a.dac", voco).decode(voco)
 
 

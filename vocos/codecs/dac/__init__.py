@@ -191,17 +191,17 @@ class Dac(Voco[DacConfig]):
         return torch.tanh(self.network.decoder(latents.to(self.dtype)))
 
     def decode_unpadded(self, latents: Tensor) -> Tensor:
-        """Sound of latents `[batch, frames, latent_dim]` by a decoder that pads nothing, as `.dac` files are cut for.
+        """Audio of latents `[batch, frames, latent_dim]` by a decoder that pads nothing, as `.dac` files are cut for.
 
         Returns:
             `[batch, samples, 1]`, fewer than of `decode`: `nn.unpadded.decoded_length` says how many.
 
         Raises:
-            InvalidInput: if so few frames make no sound.
+            InvalidInput: if so few frames make no audio.
         """
         checks.latents(latents, self.latent_dim, 1, "decode_unpadded")
         if not unpadded.decoded_length(latents.shape[1], self.hyperparameters.decoder_rates):
-            raise InvalidInput(f"decode_unpadded: {latents.shape[1]} frames are too few to make sound without padding")
+            raise InvalidInput(f"decode_unpadded: {latents.shape[1]} frames are too few to make audio without padding")
         self.load()
         checks.device(latents, self.device, "decode_unpadded")
         features = rearrange(latents, "b l d -> b d l").to(self.dtype)

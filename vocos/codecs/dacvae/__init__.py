@@ -3,7 +3,7 @@
 The default has parameter-free shortcuts around every change of rate, and takes stereo as two mono signals. No paper.
 Weights: Hub optimizerai/vocos, no licence stated.
 
-Facebook's (code Apache-2.0, used by SAM Audio) is plain DAC around a Gaussian bottleneck, and watermarks its sound.
+Facebook's (code Apache-2.0, used by SAM Audio) is plain DAC around a Gaussian bottleneck, and watermarks its audio.
 Weights: Hub facebook/dacvae-watermarked, Apache-2.0.
 """
 
@@ -186,7 +186,7 @@ class DacVae(VariationalVoco[AnyConfig]):
 
     Args:
         location, device, dtype, sample: as of `VariationalVoco`.
-        watermark: whether decoded sound carries one, if the weights have it.
+        watermark: whether decoded audio carries one, if the weights have it.
         message: bits of the watermark, `[n_bits]` or one row for each of the batch; None draws them at each call from
             PyTorch's global generator, as the reference does.
     """
@@ -242,7 +242,7 @@ class DacVae(VariationalVoco[AnyConfig]):
         watermark: bool | None = None,
         message: Message | None = None,
     ) -> Tensor:
-        """Sound of latents, as `Voco.decode`; `watermark` and `message` for this call, None for the constructor's."""
+        """Audio of latents, as `Voco.decode`; `watermark` and `message` for this call, None for the constructor's."""
         self.weights.require("decoder", "decode")
         is_marked = self.watermark if watermark is None else watermark
         bits = _bits(self.message if message is None else message, self.hyperparameters)
@@ -258,7 +258,7 @@ class DacVae(VariationalVoco[AnyConfig]):
         watermark: bool | None = None,
         message: Message | None = None,
     ) -> list[Tensor]:
-        """Sound of latents, as `Voco.decode_batch`; `watermark` and `message` as of `decode`, one row for each item.
+        """Audio of latents, as `Voco.decode_batch`; `watermark` and `message` as of `decode`, one row for each item.
 
         Messages that are not given are drawn for one item after the other in the order of the list.
         """

@@ -53,7 +53,7 @@ class WatermarkedConfig(RatesConfig):
         )
 
     def facts(self) -> Facts:
-        """What follows from the config. A reflection must be shorter than the sound, hence the minimum."""
+        """What follows from the config. A reflection must be shorter than the audio, hence the minimum."""
         hop = self.hop_length
         return Facts(self.sample_rate, 1, self.codebook_dim, hop, minimum_samples=hop // 2 + 1)
 
@@ -91,7 +91,7 @@ def facebook_rules(config: WatermarkedConfig) -> Rules:
 
 
 class WatermarkedNetwork(nn.Module):
-    """DAC's encoder and decoder around a Gaussian bottleneck, and what adds a watermark to the sound."""
+    """DAC's encoder and decoder around a Gaussian bottleneck, and what adds a watermark to the audio."""
 
     def __init__(self, config: WatermarkedConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The network that hides bits in sound: down to a low rate, where the bits are added, and up again.
+"""The network that hides bits in audio: down to a low rate, where the bits are added, and up again.
 
 Source: the published weights of facebook/dacvae-watermarked (code: facebookresearch/dacvae, Apache-2.0).
 """
@@ -68,7 +68,7 @@ class Up(nn.Module):
 
 
 class Watermark(nn.Module):
-    """What to add to a sound so that it carries a message.
+    """What to add to audio so that it carries a message.
 
     Args:
         hidden: channels at the low rate; each stride halves them.

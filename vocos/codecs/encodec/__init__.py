@@ -126,7 +126,7 @@ class EncodecAudioConfig(Config):
 
     @property
     def chunks(self) -> Chunks | None:
-        """How long sound is cut, None if it is not."""
+        """How long audio is cut, None if it is not."""
         size = int(self.chunk_length_s * self.sampling_rate)
         return Chunks(size, max(1, int((1 - self.overlap) * size)), self.hop_length) if size else None
 
@@ -217,8 +217,8 @@ ENCODEC_48KHZ = Source(
 class EncodecAudio(Voco[EncodecAudioConfig]):
     """Audio to the encoder's output before quantisation, or to codes of a residual quantiser.
 
-    Weights that bring the sound to one loudness first (those at 48 kHz) have one latent more, the last: the scale of
-    the chunk that a frame is of, which the decoded sound is multiplied by. Their codes are `ScaledCodes`.
+    Weights that bring the audio to one loudness first (those at 48 kHz) have one latent more, the last: the scale of
+    the chunk that a frame is of, which the decoded audio is multiplied by. Their codes are `ScaledCodes`.
     """
 
     config_type = EncodecAudioConfig
@@ -307,7 +307,7 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
         chunks = self.hyperparameters.chunks
         return chunks.piece_frames(frames) if chunks else [frames]
 
-    # Sound and latents
+    # Audio and latents
 
     def to_latents(self, audio: Tensor) -> Tensor:
         chunks = self.hyperparameters.chunks
@@ -360,7 +360,7 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
         if not isinstance(codes, ScaledCodes):
             raise InvalidInput(
                 f"{call}: expected ScaledCodes, as of encode_codes, got a {type(codes).__name__}; the loudness of the "
-                "sound is not in the codes alone: vocos.ScaledCodes(codes, scales), scales float [batch, chunks]"
+                "audio is not in the codes alone: vocos.ScaledCodes(codes, scales), scales float [batch, chunks]"
             )
         super().check_codes(codes.codes, call)
         wanted = (codes.shape[0], len(self._piece_frames(codes.shape[1])))

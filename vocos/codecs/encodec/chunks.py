@@ -1,4 +1,4 @@
-"""Sound in pieces that overlap, each coded as if it were alone.
+"""Audio in pieces that overlap, each coded as if it were alone.
 
 Source: Defossez et al., "High Fidelity Neural Audio Compression", arXiv 2210.13438, section 3.4 (48 kHz).
 """
@@ -19,14 +19,14 @@ AT_ONCE = 8  # pieces that go through the network together: the LSTM takes no lo
 
 
 class Chunks(NamedTuple):
-    """How long sound is cut: pieces of `size` samples every `step`, the last one short, each with frames of its own.
+    """How long audio is cut: pieces of `size` samples every `step`, the last one short, each with frames of its own.
 
         0         step      2 step
         [----- size -----]
                   [----- size -----]
                             [-- last --]
 
-    A piece begins at every multiple of the step within the sound, so the last may be wholly inside the one before it.
+    A piece begins at every multiple of the step within the audio, so the last may be wholly inside the one before it.
     That one can be short too, but no other, for the step is at least half the size.
     """
 

@@ -49,8 +49,8 @@ def save_codes(
             in `.dac` gets Descript's, for dac and its siblings; any other gets ours, and `.codes` is the usual ending.
         codes: of `voco.encode_codes`: integers `[1, frames, k]`, or a `ScaledCodes`.
         voco: the codec that made them; it need not be loaded.
-        length: samples of the sound before any padding; None for as many as the codes give.
-        loudness: of the sound, in LUFS, for `.dac` alone; None to measure that of the decoded codes.
+        length: samples of the audio before any padding; None for as many as the codes give.
+        loudness: of the audio, in LUFS, for `.dac` alone; None to measure that of the decoded codes.
 
     Raises:
         InvalidInput: if the codec makes no such codes, they are of several clips, or the format cannot hold them.
@@ -131,7 +131,7 @@ def _content(path: Path) -> bytes:
 
 
 def _samples(codes: Any, voco: Voco[Any], length: int | None) -> int:
-    """Length of the sound, checked against the frames."""
+    """Length of the audio, checked against the frames."""
     frames = codes.shape[1]
     longest = voco.decode_length(frames)
     if length is None:

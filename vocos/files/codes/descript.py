@@ -1,10 +1,10 @@
 """Descript's `.dac` files: a numpy file of one pickled dictionary, read as data and never by unpickling.
 
     codes      uint16 [channels, codebooks, frames]
-    metadata   input_db         loudness of the sound in LUFS, float32
-               original_length  samples of the sound
-               sample_rate      of the sound, in Hz; the codes are at the codec's
-               channels         of the sound, each coded by itself
+    metadata   input_db         loudness of the audio in LUFS, float32
+               original_length  samples of the audio
+               sample_rate      of the audio, in Hz; the codes are at the codec's
+               channels         of the audio, each coded by itself
                chunk_length     frames that are decoded together
                padding          whether convolutions are padded; if not, the chunks overlap as that wants
                dac_version      "1.0.0"
@@ -37,9 +37,9 @@ from vocos.voco import Voco
 
 MAGIC = b"\x93NUMPY"
 DAC_VERSION = "1.0.0"
-LOUDNESS = -16.0  # LUFS that the format brings sound to before it is encoded
+LOUDNESS = -16.0  # LUFS that the format brings audio to before it is encoded
 MAX_NUMBER = 1 << 40
-MAX_RATE, MAX_CHANNELS = 768_000, 64  # of any sound there is
+MAX_RATE, MAX_CHANNELS = 768_000, 64  # of any audio there is
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class DacCodesFile(CodesFile):
     """The codes of a `.dac` file; `codes` are `[channels, frames, n_codebooks]`.
 
     Attributes:
-        loudness: of the sound, in LUFS; decoded sound is brought to it.
+        loudness: of the audio, in LUFS; decoded audio is brought to it.
         chunk_frames: frames that are decoded together.
         is_padded: whether the chunks were coded with padding; else their ends are cut off.
     """
@@ -65,7 +65,7 @@ class DacCodesFile(CodesFile):
             raise CheckpointError(f"these codes say {self.samples} samples, their frames have at most {longest}")
 
     def decode(self, voco: Voco[Any]) -> Tensor:
-        """Their sound, `[1, samples, channels]` at its own sampling rate, as loud as it was."""
+        """Their audio, `[1, samples, channels]` at its own sampling rate, as loud as it was."""
         self.check(voco)
         dac = require(voco)
         parts = []
@@ -91,7 +91,7 @@ def require(voco: Voco[Any]) -> Dac:
 
 
 def levelled(sound: Tensor, sampling_rate: int) -> tuple[Tensor, float]:
-    """Sound as the format wants it encoded, and its loudness: brought to -16 LUFS, or as far as a peak of 1 allows."""
+    """Audio as the format wants it encoded, and its loudness: brought to -16 LUFS, or as far as a peak of 1 allows."""
     level = loudness(sound, sampling_rate)
     sound = sound * 10 ** ((LOUDNESS - level) / 20)
     return sound / max(1.0, float(sound.abs().max())), level

@@ -2,7 +2,7 @@
 
     "ECDC", version 0 in a byte, the length of the header as big-endian uint32, and the header, a JSON object:
     m      name of the model: encodec_24khz or encodec_48khz
-    al     samples of the sound
+    al     samples of the audio
     nc     codebooks
     lm     whether the codes are coded by the language model
 

@@ -23,7 +23,7 @@ HIGH_PASS = 38.0, 0.5  # Hz, Q: the ear
 
 
 def loudness(audio: Tensor, sampling_rate: int) -> float:
-    """Integrated loudness of sound `[1, samples, channels]`, -70 of silence. A shorter one counts as half a second."""
+    """Integrated loudness of audio `[1, samples, channels]`, -70 of silence. A shorter one counts as half a second."""
     sound = audio[0].detach().double().cpu().T
     sound = F.pad(sound, (0, max(0, sampling_rate // 2 - sound.shape[1])))
     weighted = _weighted(sound, sampling_rate)

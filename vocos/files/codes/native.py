@@ -18,8 +18,8 @@ The header:
     has_scales     whether each block begins with a scale
     n_codebooks    codes of a frame
     revision       commit or tag of the weights on the Hub, or null
-    sampling_rate  of the sound, in Hz
-    samples        of the sound, before any padding
+    sampling_rate  of the audio, in Hz
+    samples        of the audio, before any padding
     source         Hub repository of the weights, or the name of their local file or folder, or null
 
 A block:

@@ -25,8 +25,8 @@ class CodesFile:
     Attributes:
         codes: what `decode_codes` takes: int64 `[1, frames, n_codebooks]`, or a `ScaledCodes` of such.
         codec: name of the codec; None where the file does not say.
-        sampling_rate: of the sound, in Hz.
-        samples: of the sound, before any padding.
+        sampling_rate: of the audio, in Hz.
+        samples: of the audio, before any padding.
         codebook_size: entries of each codebook; None where the file does not say.
         source: where the weights came from: a Hub repository, or the name of a local file or folder.
         revision: of the repository.
@@ -55,7 +55,7 @@ class CodesFile:
 
         Raises:
             InvalidInput: if the codec has another name, sampling rate or size of codebooks.
-            CheckpointError: if the codes are fewer than their sound needs.
+            CheckpointError: if the codes are fewer than their audio needs.
             UnsupportedOperation: if the codec has no codes.
         """
         _, entries = codebook_shape(voco)
@@ -79,7 +79,7 @@ class CodesFile:
             )
 
     def decode(self, voco: Voco[Any]) -> Tensor:
-        """Their sound, `[1, samples, channel]`; damaged frames are silence.
+        """Their audio, `[1, samples, channel]`; damaged frames are silence.
 
         Raises:
             InvalidInput, CheckpointError, UnsupportedOperation: as `check`.
