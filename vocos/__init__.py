@@ -1,4 +1,4 @@
-"""Neural audio codecs behind one interface: audio to latents and back.
+"""Neural audio codecs behind one interface: audio to latents or codes, and back.
 
     from vocos import get_voco
 
@@ -6,7 +6,23 @@
     latents = voco.encode(audio)    # [batch, samples, channel] -> [batch, frames, latent_dim]
     audio = voco.decode(latents)
 
-Names are resolved on first use, so that importing the package does not import torch.
+The wings, each of which imports only from those above it:
+
+    kernels     the hot operations: steps in plain PyTorch, and engines that run them faster on CPUs and GPUs
+    nn          layers that two or more codecs share
+    weights     from a location to named tensors and back: Hub, files, formats of public checkpoints, export
+    voco        what every codec is: when weights are loaded, what an author gives, what a user calls
+    codecs      one file or folder per architecture, with its checkpoints
+    files       audio, latents and codes in files
+    pypi        the classes of PyPI's `vocos`, for programs that were written for it
+    bridges     codecs as the types of transformers and diffusers
+    testing     the conformance suite that the author of a codec inherits
+    cli         the command `vocos`
+
+Beside them: `errors` (all exceptions), `config` (checked hyperparameters), `registry` (names of codecs), `selftest`
+(whether a device computes what it should), and the import paths of PyPI's `vocos`, such as `pretrained`.
+
+Public names are resolved on first use, so that importing the package does not import torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Files of users: the only modules that open them.
+"""The files of users, which no other modules open: audio, latents and codes.
 
-`audio` reads and writes audio, `latents` latents, `codes` codes (our own format, `.ecdc` and `.dac`).
+`audio` reads, converts and writes audio, `latents` keeps latents in safetensors files, `codes` reads and writes files
+of codes: our own format, EnCodec's `.ecdc` and Descript's `.dac`.
 """

@@ -27,9 +27,9 @@ READ = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aif
 WRITTEN = (".wav", ".flac", ".ogg", ".mp3")
 OGG_RATE, OGG_CHANNELS = 200_000, 255  # the most that libvorbis has; with more it kills the process
 MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-RATES = (1000, 768_000)  # Hz, of any audio there is: others are damage, and resampling them takes all memory
+RATES = (1000, 768_000)  # Hz; a header with another rate is damaged, and resampling it would take all memory
 BLOCK = 65_536  # frames at a time: libvorbis keeps what it is given on the stack
-PLAUSIBLE = 64  # samples to a byte of a file that are made room for because its header says so
+PLAUSIBLE = 64  # samples per byte of a file, above which the length in its header is not believed
 STREAMED = 0x7FFF_0000  # bytes from which on the length in the header of a wav file means "unknown"
 UNKNOWN = 1 << 62  # frames from which on libsndfile means the same
 MAX_CHUNKS = 1000  # of a wav file that are looked at
@@ -38,7 +38,7 @@ logger = logging.getLogger("vocos.files")
 
 
 def read_audio(path: str | os.PathLike[str], voco: Voco[Any]) -> Tensor:
-    """The audio in a file, as a codec takes it; the logger `vocos.files` says at level info what was converted.
+    """The audio of a file, as a codec takes it. The logger `vocos.files` reports conversions at level info.
 
         audio = read_audio("clip.flac", voco)
         latents = voco.encode(audio)
@@ -72,7 +72,7 @@ def write_audio(path: str | os.PathLike[str], audio: Tensor, voco: Voco[Any]) ->
         voco: the codec that made it, which knows the sampling rate.
 
     Raises:
-        InvalidInput: if it is not the audio of one clip, is not finite, or the format cannot hold it.
+        InvalidInput: if `audio` is not one clip, is not finite, or the format cannot hold it.
         OSError: if the file cannot be written.
     """
     place = Path(path)
@@ -196,12 +196,12 @@ def convert(audio: Tensor, sampling_rate: int, to_rate: int, to_channel: int) ->
 
     Args:
         audio: float `[1, samples, channels]`.
-        sampling_rate: of `audio`, in Hz.
-        to_rate: wanted, in Hz.
-        to_channel: wanted, 1 or 2.
+        sampling_rate: sampling rate of `audio`, in Hz.
+        to_rate: sampling rate wanted, in Hz.
+        to_channel: number of channels wanted, 1 or 2.
 
     Returns:
-        Float32 `[1, samples', to_channel]`, and what was done, in words.
+        Float32 `[1, samples', to_channel]`, and remarks on what was converted.
     """
     done = []
     channels = audio.shape[2]
@@ -226,7 +226,7 @@ def convert(audio: Tensor, sampling_rate: int, to_rate: int, to_channel: int) ->
 
 
 def check_name(path: Path, sampling_rate: int | None = None, channels: int = 1) -> None:
-    """Raise InvalidInput unless the name is that of audio, and its format has the rate; to be asked before the work."""
+    """Raise InvalidInput unless the ending is that of an audio format that can hold the rate and the channels."""
     if path.suffix.lower() not in WRITTEN:
         raise InvalidInput(f"{path}: audio is written as {', '.join(WRITTEN)}, not as {path.suffix!r}")
     if path.suffix.lower() == ".mp3" and sampling_rate not in (None, *MP3_RATES):
@@ -253,7 +253,7 @@ def write(path: Path, audio: Tensor, sampling_rate: int) -> list[str]:
         sampling_rate: in Hz.
 
     Returns:
-        What was done to the audio, in words.
+        Remarks on what was done to the audio, such as that it was clipped.
 
     Raises:
         InvalidInput: if it holds numbers that are not finite, or the format cannot hold it.

@@ -25,9 +25,9 @@ class Origin:
 
     Attributes:
         voco: name of the codec.
-        source: of its weights; None for a codec without.
-        sampling_rate: of the audio, in Hz.
-        samples: of the audio, before any padding.
+        source: where its weights come from; None for a codec without weights.
+        sampling_rate: sampling rate of the audio, in Hz.
+        samples: length of the audio, before any padding.
     """
 
     voco: str

@@ -1,4 +1,4 @@
-"""Where files of users are."""
+"""Checks of the paths that users give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The face of PyPI's `vocos`, which programs that were written for it import.
+"""The classes of PyPI's `vocos`, for programs that were written for it: same names, arguments, facts and numbers.
 
-Its own import paths (`vocos.pretrained`, `vocos.feature_extractors`, ...) stand beside this folder as short modules.
+`pretrained` has `Vocos` itself; `feature_extractors`, `models`, `heads`, `modules` and `spectral_ops` its components.
+The import paths that those programs use (`vocos.pretrained` and so on) stand beside this folder as short modules.
 """

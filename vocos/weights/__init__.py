@@ -1,6 +1,7 @@
-"""From a place to named tensors and back.
+"""From a location to named tensors in a network, and back to files.
 
-`source` says what is known of public checkpoints, `hub` finds files, `tensors` reads them as data, `formats` knows how
-public checkpoints keep their tensors, each by one of the `rules`, `export` writes them again; `weights` is what a codec
-has.
+`weights` is the object that a codec has. `source` describes public checkpoints, `hub`, `download`, `intact` and
+`refusals` bring files from the Hub, `configs`, `tensors`, `shards`, `pickles` and `opcodes` read them as data and never
+as code, `formats` knows how public files keep their tensors, each by one of the `rules`, `export` writes such files,
+`atomic` replaces files only by complete ones, `empty` builds networks without values.
 """

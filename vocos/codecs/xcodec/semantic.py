@@ -200,6 +200,6 @@ def transformers_classes(kind: str) -> tuple[Any, Any]:
         return HubertConfig, HubertModel
     except Exception as error:  # what it imports in turn may be broken, and raise anything
         raise UnsupportedOperation(
-            f"encode: this codec listens with {kind}, of the package transformers, which cannot be imported "
+            f"encode: the encoder needs {kind} from the package transformers, which cannot be imported "
             f"({type(error).__name__}: {error}); pip install 'transformers>=5' (decoding does without it)"
         ) from error

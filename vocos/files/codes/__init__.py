@@ -1,4 +1,4 @@
-"""Files of codes: our own, which know where their codes come from and what of them is damaged, and those of others.
+"""Files of codes: our own format, which records the origin of the codes and finds damage, and those of others.
 
 `native` describes our format byte by byte; EnCodec's `.ecdc` and Descript's `.dac` are read and written.
 """
@@ -87,17 +87,18 @@ def save_codes(
 
 
 def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, strict: bool = True) -> CodesFile:
-    """Read the codes of a file that `save_codes`, EnCodec or Descript wrote; which it is, the file says.
+    """Read the codes of a file that `save_codes`, EnCodec or Descript wrote. The format follows from the content.
 
         file = load_codes("clip.codes", voco)
         audio = file.decode(voco)  # or voco.decode_codes(file.codes, length=file.samples)
 
     Args:
         path: of the file.
-        voco: the codec that is to decode them, for a check; `.ecdc` files of weights with other rates or sizes than the
-            published ones need it.
-        strict: whether damage is an error; else a warning, the codes that are lost are 0, and `CodesFile.damaged` and
-            `CodesFile.mask` say which. The other formats have no checksums: damage that shows is always an error.
+        voco: the codec that is to decode them; it is checked that it can. Needed for `.ecdc` files of weights whose
+            rates or sizes are not the published ones.
+        strict: whether damage is an error. Otherwise it is a warning; the lost codes are 0, and `CodesFile.damaged` and
+            `CodesFile.mask` say which those are. `.ecdc` and `.dac` have no checksums: damage that is noticed there is
+            always an error.
 
     Raises:
         CheckpointError: if the file is damaged; the message names the frames. Or if it is of a newer version.
@@ -122,7 +123,7 @@ def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, s
 
 
 def _content(path: Path) -> bytes:
-    """Of a file of codes; no other, which may be large, is read."""
+    """The bytes of a file of codes. Of any other file, which may be large, only the first bytes are read."""
     with path.open("rb") as stream:
         start = stream.read(max(map(len, MAGICS)))
         if not start.startswith(MAGICS):
@@ -131,7 +132,7 @@ def _content(path: Path) -> bytes:
 
 
 def _samples(codes: Any, voco: Voco[Any], length: int | None) -> int:
-    """Length of the audio, checked against the frames."""
+    """The length of the audio in samples, checked against the number of frames."""
     frames = codes.shape[1]
     longest = voco.decode_length(frames)
     if length is None:

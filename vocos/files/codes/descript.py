@@ -39,7 +39,7 @@ MAGIC = b"\x93NUMPY"
 DAC_VERSION = "1.0.0"
 LOUDNESS = -16.0  # LUFS that the format brings audio to before it is encoded
 MAX_NUMBER = 1 << 40
-MAX_RATE, MAX_CHANNELS = 768_000, 64  # of any audio there is
+MAX_RATE, MAX_CHANNELS = 768_000, 64  # Hz and channels; more in a file is damage
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class DacCodesFile(CodesFile):
             raise CheckpointError(f"these codes say {self.samples} samples, their frames have at most {longest}")
 
     def decode(self, voco: Voco[Any]) -> Tensor:
-        """Their audio, `[1, samples, channels]` at its own sampling rate, as loud as it was."""
+        """The decoded audio, `[1, samples, channels]` at the rate and with the loudness that the file records."""
         self.check(voco)
         dac = require(voco)
         parts = []

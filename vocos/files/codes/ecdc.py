@@ -39,12 +39,12 @@ MAX_SAMPLES = 1 << 48
 
 @dataclass(frozen=True)
 class Model:
-    """What a file leaves to the name of its model.
+    """The facts that follow from the name of the model, for the file does not hold them.
 
     Attributes:
         sampling_rate: in Hz.
         hop_length: samples per frame.
-        entries: of a codebook.
+        entries: entries of a codebook.
         chunk: samples that are coded on their own, each with a scale; None for the whole clip and no scale.
         stride: samples from one chunk to the next.
     """
@@ -60,7 +60,7 @@ class Model:
         return ceil_div(samples, self.stride) if self.chunk else 1
 
     def frames(self, samples: int) -> list[int]:
-        """Of each chunk of a clip."""
+        """Frames of each chunk of a clip."""
         if self.chunk is None:
             return [ceil_div(samples, self.hop_length)]
         rests = range(samples, 0, -self.stride)
@@ -74,7 +74,7 @@ MODELS = {
 
 
 def model_of(voco: Voco[Any]) -> Model:
-    """How a codec, whose weights may have rates of their own, lays out its codes."""
+    """The facts of a codec, whose weights may have other rates than the published ones."""
     _, entries = codebook_shape(voco)
     config = voco.config
     chunk = int(config["chunk_length_s"] * voco.sampling_rate) if config.get("normalize") else None

@@ -116,21 +116,21 @@ class Header:
 
     @property
     def frames(self) -> int:
-        """Of all blocks."""
+        """Frames of all blocks."""
         return sum(frames * times for frames, times in self.blocks)
 
     @property
     def n_bytes(self) -> int:
-        """Of all blocks."""
+        """Bytes of all blocks."""
         return sum(self.block_bytes(frames) * times for frames, times in self.blocks)
 
     @property
     def n_blocks(self) -> int:
-        """In the file."""
+        """Blocks of the file."""
         return sum(times for _, times in self.blocks)
 
     def block_bytes(self, frames: int) -> int:
-        """Of a block of so many frames."""
+        """Bytes of a block of so many frames."""
         codes = packed_bytes(frames * self.n_codebooks, width(self.codebook_size))
         return CRC.size + SCALE.size * self.has_scales + codes
 

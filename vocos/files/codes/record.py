@@ -1,4 +1,4 @@
-"""Codes with what a file says of them; and integers as bits, the way our files and EnCodec's pack them."""
+"""The content of a file of codes, and integers packed as bits, as our format and EnCodec's have them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from torch import Tensor
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
 from vocos.voco import Voco
 
-TWINS = ({"encodec", "encodec_24khz"},)  # these share a quantiser, so that each decodes the other's codes
+TWINS = ({"encodec", "encodec_24khz"},)  # codecs that share a quantiser, so that each decodes the codes of the other
 
 
 @dataclass(frozen=True, eq=False)
 class CodesFile:
-    """The codes of one clip, and where they come from.
+    """The codes of one clip, and their origin.
 
     Attributes:
         codes: what `decode_codes` takes: int64 `[1, frames, n_codebooks]`, or a `ScaledCodes` of such.
         codec: name of the codec; None where the file does not say.
-        sampling_rate: of the audio, in Hz.
-        samples: of the audio, before any padding.
+        sampling_rate: sampling rate of the audio, in Hz.
+        samples: length of the audio, before any padding.
         codebook_size: entries of each codebook; None where the file does not say.
         source: where the weights came from: a Hub repository, or the name of a local file or folder.
-        revision: of the repository.
+        revision: commit or tag of the repository.
         damaged: half-open ranges of frames that could not be read; their codes are 0 here, and so are their scales.
     """
 
@@ -79,7 +79,7 @@ class CodesFile:
             )
 
     def decode(self, voco: Voco[Any]) -> Tensor:
-        """Their audio, `[1, samples, channel]`; damaged frames are silence.
+        """The decoded audio, `[1, samples, channel]`; damaged frames are silence.
 
         Raises:
             InvalidInput, CheckpointError, UnsupportedOperation: as `check`.
@@ -134,5 +134,5 @@ def width(entries: int) -> int:
 
 
 def packed_bytes(count: int, bits: int) -> int:
-    """Bytes of so many packed integers."""
+    """The number of bytes that `count` packed integers take."""
     return -(-count * bits // 8)
