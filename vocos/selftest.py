@@ -1,4 +1,4 @@
-"""Whether a device computes what it should: each codec on it, against its plain definition on the CPU."""
+"""The device check: each codec on a device, compared with its plain definition on the CPU."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Finding:
         device: where it ran.
         dtype: what it ran in.
         encode_db: signal-to-noise ratio of the latents, in dB; infinite if they are equal, None if there are none.
-        decode_db: that of the audio, of the same latents.
+        decode_db: signal-to-noise ratio of the audio that the same latents give, in dB.
         verdict: "ok", "suspicious", "broken", or "unchecked" if the codec cannot run even as it is defined.
         reason: more about a verdict that is not "ok".
     """
@@ -133,7 +133,7 @@ def plain_kernels() -> Iterator[None]:
             os.environ[kernels.VARIABLE] = before
 
 
-# What is given to each direction, or what came of it; None for one that the codec was asked for without.
+# The inputs (audio, latents) of both directions, or their results (latents, audio); None for a half that is left out.
 Pair = tuple[Tensor | None, Tensor | None]
 
 
@@ -183,7 +183,7 @@ def _each(function: Callable[[Tensor], Tensor], pair: Pair) -> Pair:
 
 @torch.inference_mode()
 def _run(voco: Voco[Any], given: Pair) -> Pair:
-    """Latents of the audio, and audio of the latents."""
+    """Encode the audio and decode the latents, as far as each is given."""
     audio, latents = given
     encoded = decoded = None
     if audio is not None:

@@ -103,14 +103,14 @@ def stable_audio_rules(config: OobleckConfig) -> Rules:
 
 
 def _diffusers_problem(config: OobleckConfig) -> str | None:
-    """diffusers has one number for two: the encoder's base width and the channels of its output."""
+    """The reason why diffusers cannot hold a config: one number there is the encoder's width and output channels."""
     if config.encoder_hidden_size == 2 * config.decoder_input_channels:
         return None
     return f"encoder_hidden_size {config.encoder_hidden_size} is not twice {config.decoder_input_channels} latents"
 
 
 def _to_stable_audio(config: OobleckConfig) -> dict[str, Any]:
-    """What `_from_stable_audio` reads."""
+    """The `model_config.json` of stable-audio-tools, as `_from_stable_audio` reads it."""
     shared = {"c_mults": list(config.channel_multiples), "strides": list(config.downsampling_ratios), "use_snake": True}
     latents, channels = config.decoder_input_channels, config.audio_channels
     encoder = {"in_channels": channels, "channels": config.encoder_hidden_size, "latent_dim": 2 * latents}

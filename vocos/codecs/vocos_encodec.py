@@ -46,7 +46,7 @@ _STAGE_WEIGHT = re.compile(r"\bencoder\.(?:model|layers)\.(\d+)(?:\.conv)+\.(?:w
 
 @dataclass(frozen=True)
 class EncodecConfig(Config):
-    """Hyperparameters; `parse` also reads them from the three parts of a public config file.
+    """Hyperparameters; `parse` also reads them from the three components of a public config file.
 
     That file only names the EnCodec model, so the sizes of another encoder are read off the tensors of the checkpoint.
     """
@@ -104,7 +104,7 @@ def original_rules(config: EncodecConfig) -> Rules:
 
 
 def constants(config: EncodecConfig) -> dict[str, Tensor]:
-    """Buffers of the public files."""
+    """The buffers that public files hold, as computed here."""
     return {"head.istft.window": hann_window(config.n_fft)}
 
 
@@ -124,7 +124,7 @@ COMPANION = "facebook/encodec_24khz"
 
 
 def to_parts(config: EncodecConfig) -> dict[str, Any]:
-    """The three parts that `EncodecConfig.parse` reads."""
+    """The three components of a config file that `EncodecConfig.parse` reads."""
     sizes = {"dim": config.dim, "intermediate_dim": config.intermediate_dim, "num_layers": config.num_layers}
     return {
         "feature_extractor": as_component(
@@ -251,7 +251,7 @@ class Encodec(Voco[EncodecConfig]):
             self._condition(self.weights.known_config)
 
     def _condition(self, config: EncodecConfig, bandwidth: float | None = None, call: str = "encodec") -> int:
-        """Row of the AdaLayerNorm tables."""
+        """Index of the bandwidth in the AdaLayerNorm tables."""
         bandwidth = self.bandwidth if bandwidth is None else bandwidth
         return config.bandwidths.index(checks.choice(bandwidth, config.bandwidths, call, "bandwidth", "kbps"))
 
@@ -300,7 +300,7 @@ class Encodec(Voco[EncodecConfig]):
         *,
         bandwidth: float | None = None,
     ) -> Tensor:
-        """As of `Voco`, with `bandwidth=`: what the vocoder is told of this call; None for that of the codec."""
+        """Audio of latents, as `Voco.decode`; `bandwidth` conditions the vocoder, None for that of the codec."""
         self.weights.require("decoder", "decode")
         row = self._condition(self.hyperparameters, bandwidth, "decode")
         return self._decoded(functools.partial(self.to_audio, row=row), latents, length, mask)
@@ -308,7 +308,7 @@ class Encodec(Voco[EncodecConfig]):
     def decode_batch(
         self, latents: batches.Clips, lengths: batches.Lengths = None, *, bandwidth: float | None = None
     ) -> list[Tensor]:
-        """As of `Voco`, with `bandwidth=` as of `decode`."""
+        """Audio of latents, as `Voco.decode_batch`; `bandwidth` as of `decode`."""
         return batches.decode(
             self, latents, lengths, lambda latents, length, rows: self.decode(latents, length, bandwidth=bandwidth)
         )

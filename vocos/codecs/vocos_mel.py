@@ -27,7 +27,7 @@ from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
 @dataclass(frozen=True)
 class MelConfig(Config):
-    """Hyperparameters; `parse` also reads them from the three parts of a public config file."""
+    """Hyperparameters; `parse` also reads them from the three components of a public config file."""
 
     sample_rate: int = 24000
     n_mels: Bands = 100
@@ -81,7 +81,7 @@ class MelConfig(Config):
 
 
 def constants(config: MelConfig) -> dict[str, Tensor]:
-    """Buffers of the public files."""
+    """The buffers that public files hold, as computed here."""
     window = hann_window(config.n_fft)
     return {
         "feature_extractor.mel_spec.spectrogram.window": window,
@@ -91,7 +91,7 @@ def constants(config: MelConfig) -> dict[str, Tensor]:
 
 
 def to_parts(config: MelConfig) -> dict[str, Any]:
-    """The three parts that `MelConfig.parse` reads."""
+    """The three components of a config file that `MelConfig.parse` reads."""
     transform = {"n_fft": config.n_fft, "hop_length": config.hop_length}
     features = {"sample_rate": config.sample_rate, "n_mels": config.n_mels, "padding": config.padding, **transform}
     if config.mel != MelScale(config.sample_rate, config.n_mels):

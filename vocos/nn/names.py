@@ -1,4 +1,4 @@
-"""What public code calls the modules of `blocks` and `seanet`: tables of paths, ours -> theirs."""
+"""Tables of module paths, ours -> those of public code, for the networks of `blocks` and `seanet`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ def numbered_names(
         n_encoder_blocks: blocks of the encoder.
         n_decoder_blocks: blocks of the decoder.
     """
+    # Numbers in the lists, of a half with 2 blocks: 0 conv_in, 1 and 2 blocks, 3 snake, 4 conv_out. Of a block of the
+    # encoder: 0, 1, 2 units, 3 snake, 4 conv; of the decoder: 0 snake, 1 conv, 2, 3, 4 units. Of a unit: as `UNIT`.
     names = {}
     for half, root, n_blocks in (("encoder", encoder, n_encoder_blocks), ("decoder", decoder, n_decoder_blocks)):
         names[f"{half}.conv_in"] = f"{root}.0"
@@ -40,7 +42,7 @@ def numbered_names(
 
 
 def numbered_block(ours: str, theirs: str, inner: str, is_encoder: bool) -> dict[str, str]:
-    """One block of them: three residual units before (encoder) or after (decoder) a snake and a convolution."""
+    """The names of one block: three residual units before (encoder) or after (decoder) a snake and a convolution."""
     first_unit, snake = (0, 3) if is_encoder else (2, 0)
     names = {f"{ours}.snake": f"{theirs}.{inner}.{snake}", f"{ours}.conv": f"{theirs}.{inner}.{snake + 1}"}
     for j in range(3):
@@ -57,6 +59,10 @@ def seanet_names(n_strides: int, n_units: int = 1, has_lstm: bool = True) -> dic
         n_units: residual units of a stage.
         has_lstm: whether there is an LSTM, which has a number of its own.
     """
+    # The layers of both halves are numbered in the order they run; an ELU has a number, though no name here. With one
+    # unit in a stage and an LSTM, for the rates 8 5 4 2, the stages are 3 long:
+    #     encoder   0 conv | 1 unit 2 ELU 3 down | 4 5 6 | 7 8 9 | 10 11 12 | 13 lstm | 14 ELU 15 conv
+    #     decoder   0 conv | 1 lstm | 2 ELU 3 up 4 unit | 5 6 7 | 8 9 10 | 11 12 13 | 14 ELU 15 conv
     stage = n_units + 2  # its units, an ELU and a change of rate; in the decoder the units come last
     end = 1 + n_strides * stage
     last = end + 1 + has_lstm

@@ -1,4 +1,4 @@
-"""Residual vector quantisation: each codebook codes what the ones before it left over.
+"""Residual vector quantisation: each codebook codes the residual that the ones before it leave.
 
 The search runs in float32 whatever the dtype of the module, so that the codes do not depend on it.
 """
@@ -48,7 +48,7 @@ class FactorizedCodebook(nn.Module):
         self.codebook = nn.Embedding(entries, dimension)
 
     def encode(self, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes `[B, L]` of a residual `[B, C, L]`, and what they stand for, `[B, C, L]`, all in float32."""
+        """Codes `[B, L]` of a residual `[B, C, L]`, and the features `[B, C, L]` of the codes, all in float32."""
         refuse_changed(self.codebook, nn.Embedding)
         queries = F.normalize(_float_linear(self.in_proj, rearrange(residual, "b d l -> b l d")), dim=-1)
         keys = F.normalize(self.codebook.weight.float(), dim=-1)
@@ -57,7 +57,7 @@ class FactorizedCodebook(nn.Module):
         return codes, self.decode(codes)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """What codes `[B, L]` stand for: `[B, C, L]`, float32. The entry itself is used, not its unit vector."""
+        """Features `[B, C, L]`, float32, of codes `[B, L]`. The entry itself is used, not its unit vector."""
         refuse_changed(self.codebook, nn.Embedding)
         entries = F.embedding(codes, self.codebook.weight.float())
         return rearrange(_float_linear(self.out_proj, entries), "b l d -> b d l")
@@ -91,14 +91,14 @@ class FactorizedRVQ(nn.Module):
             return torch.stack(codes, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Features `[B, C, L]`, float32, of codes `[B, k, L]`: the sum of what the first k codebooks say."""
+        """Features `[B, C, L]`, float32, of codes `[B, k, L]`: the sum of the entries of the first k codebooks."""
         with torch.autocast(codes.device.type, enabled=False):
             parts = [quantizer.decode(codes[:, k]) for k, quantizer in enumerate(self.quantizers[: codes.shape[1]])]
             return torch.stack(parts).sum(dim=0)
 
 
 def euclidean_codes(features: Tensor, codebooks: Tensor | Sequence[Tensor]) -> Tensor:
-    """Codes of features: in each codebook the nearest entry to what the ones before left over; the lowest on a tie.
+    """Codes of features: in each codebook the entry nearest to the residual of the ones before; the lowest on a tie.
 
     Args:
         features: `[B, C, L]`.

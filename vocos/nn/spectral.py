@@ -47,7 +47,7 @@ class Framing:
     padding: str
 
     def problem(self) -> str | None:
-        """Why these numbers make no transform, or None."""
+        """The reason why these numbers make no transform; None if they do."""
         if self.padding not in ("center", "same"):
             return f"padding {self.padding!r} is neither 'center' nor 'same'"
         if self.n_fft % 2 or (self.padding == "same" and self.hop_length % 2):
@@ -63,12 +63,12 @@ class Framing:
 
     @property
     def minimum_samples(self) -> int:
-        """The fewest to be framed: a reflection must be shorter than the signal, and there must be a frame."""
+        """The fewest samples that can be framed: a reflection is shorter than the signal, and there is a frame."""
         return max(self.pad + 1, 1 if self.padding == "center" else self.hop_length)
 
     @property
     def minimum_frames(self) -> int:
-        """The fewest that give a sample back."""
+        """The fewest frames from which a sample can be made."""
         return 2 if self.padding == "center" else 1
 
     def frames(self, samples: Length) -> Length:
@@ -108,7 +108,7 @@ class MelScale:
     norm: str = "none"
 
     def problem(self) -> str | None:
-        """Why these numbers make no filters, or None."""
+        """The reason why these numbers make no filters; None if they do."""
         if self.scale not in ("htk", "slaney") or self.norm not in ("none", "slaney"):
             return f"mel_scale {self.scale!r} with norm {self.norm!r}"
         if not 0 <= self.f_min < self.top_hz <= self.sampling_rate / 2:

@@ -1,4 +1,4 @@
-"""What the parts of the face ask of their input, and of the modules inside them."""
+"""Checks of the input of the classes of PyPI's `vocos`, and of the modules inside them."""
 
 from __future__ import annotations
 

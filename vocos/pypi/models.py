@@ -32,7 +32,7 @@ class VocosBackbone(Backbone):
         intermediate_dim: channels inside a block.
         num_layers: number of blocks.
         layer_scale_init_value: that the factor of each block starts with; None for 1 / num_layers.
-        adanorm_num_embeddings: rows of the tables of `AdaLayerNorm`; None for `nn.LayerNorm`.
+        adanorm_num_embeddings: entries of the tables of `AdaLayerNorm`; None for `nn.LayerNorm`.
 
     Shape: `[B, input_channels, L]` -> `[B, L, dim]`.
     """
@@ -60,7 +60,7 @@ class VocosBackbone(Backbone):
         self.apply(self._init_weights)
 
     def forward(self, x: Tensor, **kwargs: Any) -> Tensor:
-        """Hidden features; `bandwidth_id=` picks the row of the tables of `AdaLayerNorm`, if there are any."""
+        """Hidden features; `bandwidth_id=` picks the entry of the tables of `AdaLayerNorm`, if there are any."""
         row = kwargs.get("bandwidth_id")
         if isinstance(self.norm, AdaLayerNorm):
             row = condition(row, self.norm.scale.num_embeddings)

@@ -1,4 +1,4 @@
-"""What PyPI calls modules: the blocks of its backbones, channel-first as there, and functions on a log scale."""
+"""The classes of PyPI's `vocos.modules`: blocks of its backbones, channel-first as there, and logarithmic functions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vocos.pypi.checks import check_floats, condition, untouched
 
 
 class AdaLayerNorm(vocoder.AdaLayerNorm):
-    """LayerNorm whose scale and shift are rows of tables.
+    """LayerNorm whose scale and shift are picked from tables by a condition.
 
     Args:
-        num_embeddings: rows of the tables.
+        num_embeddings: entries of the tables, one for each condition.
         embedding_dim: channels.
         eps: added to the variance.
 
@@ -42,8 +42,8 @@ class ConvNeXtBlock(vocoder.ConvNeXtBlock):
     Args:
         dim: channels.
         intermediate_dim: channels between the pointwise layers.
-        layer_scale_init_value: that gamma starts with; 0 for no gamma.
-        adanorm_num_embeddings: rows of the tables of `AdaLayerNorm`; None for `nn.LayerNorm`.
+        layer_scale_init_value: initial value of gamma; 0 for no gamma.
+        adanorm_num_embeddings: entries of the tables of `AdaLayerNorm`; None for `nn.LayerNorm`.
 
     Shape: `[B, dim, L]` -> the same.
     """

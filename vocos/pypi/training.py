@@ -1,4 +1,4 @@
-"""The parts of PyPI's `vocos` that are for training, which this library does not do."""
+"""The modules of PyPI's `vocos` that are for training, which this library does not do."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@
         def make(self):
             return get_voco("mine", weights=SMALL_WEIGHTS)
 
-Every test then holds what `Voco` promises against the codec's real output. Small weights keep it quick.
+Every test compares a promise of `Voco` with the real output of the codec: lengths, masks, halves, codes, dtypes, copies
+and files. Small weights keep it quick. `codes` has the tests that are about codes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The part of the conformance suite that is about codes; `vocos.testing.VocoContract` has it."""
+"""The tests of the conformance suite that are about codes; `vocos.testing.VocoContract` inherits them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CodesContract:
         return self.audio(coder, self.some_samples(coder), batch)
 
     def first(self, codes: Any, count: int) -> Any:
-        """Those of the first codebooks, packed as they were."""
+        """The codes of the first codebooks, of the same type as given."""
         return codes.codebooks(count) if isinstance(codes, ScaledCodes) else codes[..., :count]
 
     def same(self, given: Any, expected: Any) -> bool:

@@ -105,7 +105,7 @@ RATES_24KHZ = ((2, 4, 5, 8), (8, 5, 4, 2))  # the odd stride makes the audio of 
 
 
 def _descript(name: str) -> Source:
-    """One of Descript's repositories."""
+    """The source of one of Descript's repositories."""
     return Source(
         f"descript/{name}",
         license="mit",
@@ -191,7 +191,7 @@ class Dac(Voco[DacConfig]):
         return torch.tanh(self.network.decoder(latents.to(self.dtype)))
 
     def decode_unpadded(self, latents: Tensor) -> Tensor:
-        """Audio of latents `[batch, frames, latent_dim]` by a decoder that pads nothing, as `.dac` files are cut for.
+        """Audio of latents `[batch, frames, latent_dim]`, decoded without any padding, as some `.dac` files need.
 
         Returns:
             `[batch, samples, 1]`, fewer than of `decode`: `nn.unpadded.decoded_length` says how many.

@@ -1,4 +1,4 @@
-"""The decoder of `blocks` with no convolution padded: it makes nothing up beyond its input, and gives fewer samples."""
+"""The decoder of `blocks` without padding in its convolutions, which returns fewer samples."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ Message = Sequence[int] | Sequence[Sequence[int]] | Tensor
 
 
 def _bits(message: Message | None, config: AnyConfig) -> Tensor | None:
-    """A message as int64 `[n_bits]` or `[B, n_bits]`, None for none."""
+    """The message as int64 `[n_bits]` or `[B, n_bits]`, None if none is given."""
     if message is None:
         return None
     if isinstance(config, DacVaeConfig):

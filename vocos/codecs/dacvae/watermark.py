@@ -68,7 +68,7 @@ class Up(nn.Module):
 
 
 class Watermark(nn.Module):
-    """What to add to audio so that it carries a message.
+    """The signal that is added to audio so that it carries a message.
 
     Args:
         hidden: channels at the low rate; each stride halves them.

@@ -126,13 +126,13 @@ class EncodecAudioConfig(Config):
 
     @property
     def chunks(self) -> Chunks | None:
-        """How long audio is cut, None if it is not."""
+        """How audio is cut into chunks; None if it is coded whole."""
         size = int(self.chunk_length_s * self.sampling_rate)
         return Chunks(size, max(1, int((1 - self.overlap) * size)), self.hop_length) if size else None
 
     @property
     def style(self) -> SEANetStyle:
-        """Of the layers."""
+        """Settings that all layers share."""
         return SEANetStyle(
             is_causal=self.use_causal_conv,
             pad_mode=self.pad_mode,
@@ -176,7 +176,7 @@ def _to_transformers(config: EncodecAudioConfig) -> dict[str, Any]:
 
 
 def _transformers_problem(config: EncodecAudioConfig) -> str | None:
-    """Why transformers has no network of such a config."""
+    """The reason why transformers has no network for a config; None if it has one."""
     if config.norm_type == "none":
         return "they have no norms"
     return None if config.num_lstm_layers else "they have no LSTM"

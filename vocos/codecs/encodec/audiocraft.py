@@ -1,4 +1,4 @@
-"""What audiocraft writes beside the weights of its EnCodec (MusicGen's, AudioGen's): the config of the training run.
+"""The config of the training run that audiocraft writes beside the weights of its EnCodec (MusicGen's, AudioGen's).
 
     compression_model: encodec
     sample_rate: 32000              values refer to others: ${sample_rate}
@@ -80,7 +80,7 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(config: Mapping[str, Any], value: Any) -> Any:
-    """A value, or the one elsewhere in the config that it refers to."""
+    """A value of the config, after following a reference to another place of the config."""
     for _ in range(MAX_REFERENCES):
         match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if match is None:

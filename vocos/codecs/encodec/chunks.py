@@ -1,4 +1,4 @@
-"""Audio in pieces that overlap, each coded as if it were alone.
+"""Audio cut into pieces that overlap, each coded as if it were alone.
 
 Source: Defossez et al., "High Fidelity Neural Audio Compression", arXiv 2210.13438, section 3.4 (48 kHz).
 """
@@ -19,7 +19,7 @@ AT_ONCE = 8  # pieces that go through the network together: the LSTM takes no lo
 
 
 class Chunks(NamedTuple):
-    """How long audio is cut: pieces of `size` samples every `step`, the last one short, each with frames of its own.
+    """How audio is cut: a piece of `size` samples every `step`, the last one short, each with frames of its own.
 
         0         step      2 step
         [----- size -----]
@@ -58,7 +58,7 @@ class Chunks(NamedTuple):
         return [*earlier, frames - last - sum(earlier), last] if before else [last]
 
     def encode(self, encode: Callable[[Tensor], Tensor], audio: Tensor) -> Tensor:
-        """What a function makes of each piece, one after the other.
+        """Apply a function to each piece, and join the frames in time.
 
         Shape: `[B, C, N]` -> `[B, D, frames(N)]`.
         """
@@ -70,7 +70,7 @@ class Chunks(NamedTuple):
         return torch.cat(parts, dim=-1)
 
     def decode(self, decode: Callable[[Tensor], Tensor], latents: Tensor) -> Tensor:
-        """What a function makes of the frames of each piece, faded into each other, in float32.
+        """Apply a function to the frames of each piece, and fade the pieces into each other, in float32.
 
         Every piece has the same triangular window, that of the first one, cut where the piece ends; the sum of the
         windowed pieces is divided by the sum of the windows.
@@ -118,7 +118,7 @@ class Chunks(NamedTuple):
 
 
 def _runs(sizes: list[int]) -> Iterator[tuple[int, int, int]]:
-    """Neighbours of one size, at most `AT_ONCE`, as (index of the first, how many, size)."""
+    """Runs of neighbouring pieces of one size, at most `AT_ONCE`, each as (index of the first, count, size)."""
     start = 0
     for size, group in itertools.groupby(sizes):
         end = start + len(list(group))

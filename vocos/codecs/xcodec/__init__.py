@@ -1,4 +1,4 @@
-"""X-Codec: codes that say what is said. An acoustic encoder beside HuBERT or WavLM, mixed and quantised together.
+"""X-Codec: codes that carry the content of speech. An acoustic encoder beside HuBERT or WavLM, quantised together.
 
 Paper: Ye et al., "Codec Does Matter: Exploring the Semantic Shortcoming of Codec for Audio Language Model", arXiv
 2408.17175.
@@ -89,12 +89,12 @@ class XcodecConfig(SemanticConfig, RatesConfig):
 
     @property
     def latent_dim(self) -> int:
-        """Of the joined features."""
+        """Size of the joined features."""
         return self.acoustic_dim + self.hidden_size
 
     @property
     def n_codebooks(self) -> int:
-        """Those that the largest bandwidth pays for."""
+        """Codebooks that the largest bandwidth pays for."""
         return self.codebooks_for(max(self.target_bandwidths))
 
     def codebooks_for(self, bandwidth: float) -> int:
@@ -143,7 +143,7 @@ class SemanticBlock(nn.Module):
 
 
 class SemanticEncoder(nn.Module):
-    """From what the semantic model says to what is joined with the acoustic features.
+    """Hidden states of the semantic model to the features that are joined with the acoustic ones.
 
     Shape: `[B, C, L]` -> `[B, C, L]`.
     """
@@ -195,7 +195,7 @@ def _on_channels(linear: nn.Module, x: Tensor) -> Tensor:
 
 
 def _row(name: str, about: str, semantic_model: str = "hubert", license: str | None = None) -> Checkpoint[XcodecConfig]:
-    """One of the five repositories."""
+    """The row of one of the five repositories."""
     source = Source(
         f"hf-audio/xcodec-{name}",
         license=license,

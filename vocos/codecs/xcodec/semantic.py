@@ -1,4 +1,4 @@
-"""HuBERT and WavLM, models of speech whose hidden states say what is said.
+"""HuBERT and WavLM, models of speech whose hidden states represent its content.
 
 What they compute comes from the transformers package, which is imported when they first run. Until then a tree of
 parameters under the names of that package holds their weights: reading, moving and writing them takes no package.
@@ -74,7 +74,7 @@ class SemanticConfig(Config):
 
     @classmethod
     def of_transformers(cls, data: Mapping[str, Any]) -> Self:
-        """The config in a file of transformers.
+        """The config that a config file of transformers describes.
 
         Raises:
             CheckpointError: as `parse`, or if an option has a value that is not known here.
@@ -125,7 +125,7 @@ def semantic_shapes(config: SemanticConfig) -> dict[str, tuple[int, ...]]:
 
 
 class ParameterTree(nn.Module):
-    """Parameters under dotted names, and nothing that could be run."""
+    """A tree of modules that hold parameters under dotted names and cannot be called."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class SemanticFeatures(kernels.Engined):
 
 
 def assembled(config: SemanticConfig, weights: nn.Module) -> nn.Module:
-    """The model of transformers that computes with the parameters of a tree, which it takes over."""
+    """The model of transformers that computes with the parameters of a tree. It takes them over."""
     config_class, model_class = transformers_classes(config.semantic_model)
     sizes = {name: value for name, value in config.as_dict().items() if name != "semantic_model"}
     fixed = {**FIXED, **FIXED_OF[config.semantic_model]}
@@ -185,7 +185,7 @@ def assembled(config: SemanticConfig, weights: nn.Module) -> nn.Module:
 
 
 def transformers_classes(kind: str) -> tuple[Any, Any]:
-    """Classes of the config and of the model.
+    """The classes of transformers for the config and for the model.
 
     Raises:
         UnsupportedOperation: if the package cannot be imported; the message says how to install it.
