@@ -11,7 +11,7 @@ demo: $(VENV)/demo
 	$(BIN)/vocos demo --output demo
 
 # The tests to run while working: under 90 s on two cores (120 s of processor time).
-QUICK ?= tests/test_structure.py tests/test_registry.py tests/test_config.py tests/test_docs.py tests/test_golden.py \
+QUICK ?= tests/test_structure.py tests/test_registry.py tests/test_plugin.py tests/test_config.py tests/test_docs.py tests/test_golden.py \
 	tests/nn tests/files tests/cli/test_cli.py tests/weights/test_formats.py tests/codecs/test_encodec.py \
 	tests/codecs/test_griffinlim.py tests/codecs/test_unpadded.py tests/pypi/test_pretrained.py tests/voco/test_batches.py \
 	tests/voco/test_checks.py tests/voco/test_codes.py tests/voco/test_rows.py tests/voco/test_lazy.py

@@ -1,4 +1,4 @@
-"""One file of a repository of the Hugging Face Hub, whole. The only module that asks the Hub for anything."""
+"""Downloading one file of a Hub repository, and checking that it is whole. The only module that makes requests."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("vocos.hub")
 
-MAX_DOWNLOADS = 2  # of one file, for a transfer may spoil it once
+MAX_DOWNLOADS = 2  # attempts for one file, for a transfer may damage it once
 WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def download(location: Location, name: str) -> Path | None:
-    """Path of a file in the cache of the Hub's client, downloaded and looked at if need be; None if there is none."""
+    """Path of a file in the cache, downloaded and checked if need be; None if the repository has no such file."""
     is_weights = name.endswith(WEIGHT_ENDINGS)
     before = _cached(location, name)
     removed: list[Path] = []
@@ -79,7 +79,7 @@ def _inside(location: Location, name: str) -> str:
 
 
 def _cached(location: Location, name: str) -> Path | None:
-    """Path of a file that the cache has already, of the commit that it last knew the revision to be."""
+    """Path of a file that is in the cache already, at the commit that the cache last knew for the revision."""
     # Imported here, as everywhere: the client reads HF_HOME, HF_ENDPOINT and the like once, at import, and a program
     # may still want to set them.
     import huggingface_hub
@@ -92,7 +92,7 @@ def _cached(location: Location, name: str) -> Path | None:
 
 
 def _request(location: Location, name: str, before: Path | None) -> Path | None:
-    """Path in the cache of the client, which downloads what is not there; None if the place has no such file."""
+    """Path in the cache, into which the client downloads a missing file; None if the repository has no such file."""
     import huggingface_hub
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -122,7 +122,7 @@ def _request(location: Location, name: str, before: Path | None) -> Path | None:
 
 
 def _etag(location: Location, name: str, path: Path) -> str | None:
-    """What the Hub names a file in the cache by, None if it does not tell: a check that cannot be made stops nobody."""
+    """The ETag that the Hub gives a file, or None if the Hub does not answer: then the file is used unchecked."""
     import huggingface_hub
 
     if _is_offline(location):
@@ -152,7 +152,7 @@ def _our_errors(location: Location, name: str) -> Iterator[None]:
 
 
 def cached_commits(location: Location, names: tuple[str, ...]) -> str:
-    """A hint at commits that the cache has files of, for one fetched by its commit is not found by a branch."""
+    """A hint at commits in the cache, for a file that was fetched by its commit is not found by a branch's name."""
     import huggingface_hub
 
     cache = Path(location.cache_dir or huggingface_hub.constants.HF_HUB_CACHE)

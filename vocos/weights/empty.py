@@ -42,6 +42,6 @@ class _Uninitialised(TorchFunctionMode):
 
 
 def empty(make: Callable[[], nn.Module]) -> nn.Module:
-    """What a function makes, on the meta device and with no parameter initialised."""
+    """The module that a function makes, on the meta device and with no parameter initialised."""
     with torch.device("meta"), _Uninitialised():
         return make()

@@ -1,4 +1,4 @@
-"""Whether a file in the cache of the Hub's client is the one that the Hub announced: looked at once, then remembered.
+"""Checking that a file in the cache of the Hub's client has the hash that the Hub announced, once per file.
 
 The client downloads without looking, and whoever finds a file in its cache believes it. But it names each by what the
 Hub announced, as the target of the link that a snapshot holds: by the SHA-256 of a large file, and by git's hash of a
@@ -26,12 +26,12 @@ _passed: set[Path] = set()  # records of caches that cannot be written, for this
 
 
 def damage(path: Path, sha256: str | None, ask: Callable[[], str | None]) -> os.stat_result | None:
-    """The state in which a file of a snapshot was found damaged, None if it is whole or nothing is known of it.
+    """The `stat` of a file of a snapshot that is damaged; None if it is whole, or if no hash is known.
 
     Args:
-        path: of the file in the snapshot.
-        sha256: that it must have, None for the hash that the Hub announced.
-        ask: the Hub for its ETag, where the cache does not tell; None if it cannot be asked.
+        path: path of the file in the snapshot.
+        sha256: the hash that the file must have; None for the hash that the Hub announced.
+        ask: asks the Hub for the ETag of the file where the cache has no hash; returns None if the Hub does not answer.
 
     Raises:
         FileNotFoundError: if it is no longer there, for another process found it damaged.
@@ -54,7 +54,7 @@ def damage(path: Path, sha256: str | None, ask: Callable[[], str | None]) -> os.
 
 
 def remove(path: Path, state: os.stat_result) -> None:
-    """Take a damaged file out of the cache, where every program would believe it.
+    """Remove a damaged file from the cache, where every other program would use it.
 
     Its name in the snapshot goes first, and what that stood for only if it is still the file that was looked at, for
     another process may have brought a whole one meanwhile.
@@ -75,7 +75,7 @@ def remove(path: Path, state: os.stat_result) -> None:
 
 
 def commit_in(path: Path) -> str | None:
-    """The commit that a file of a snapshot is of, None if the path is not of a snapshot."""
+    """The commit in the path of a file of a snapshot; None for any other path."""
     found = re.search(r"/snapshots/([0-9a-f]{40})/", path.as_posix())
     return found[1] if found else None
 
@@ -86,7 +86,7 @@ def _announced(path: Path) -> str | None:
 
 
 def _record(path: Path, digest: str | None, state: os.stat_result) -> Path:
-    """Where it is remembered that a file passed."""
+    """Path of the empty file that records that a file passed the check."""
     snapshots = next(parent for parent in path.parents if parent.name == "snapshots")
     inside = path.relative_to(snapshots).as_posix()
     identity = digest or hashlib.sha256(inside.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Pickles as data: the machine of the format, which runs nothing that a pickle names.
+"""Reading pickles as data: an interpreter of the opcodes that never imports or calls what a pickle names.
 
 A pickle is a program for a stack. Here a call of a function that the reader knows is made by a function of the reader,
 and every other name is refused. What comes out takes no more memory than the pickle times a constant: values that a
@@ -33,7 +33,7 @@ class Named:
 
 @dataclass(eq=False)
 class Built:
-    """What a pickle would call: the name of the function, its arguments, and the state given to the result."""
+    """A call that a pickle asks for: the name of the function, its arguments, and the state for the result."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -41,7 +41,7 @@ class Built:
 
 
 def unmade(name: str) -> Callable[..., Built]:
-    """What makes of a call no more than the call."""
+    """A function that records a call as a `Built` instead of making it."""
     return lambda *arguments: Built(name, arguments)
 
 
@@ -49,9 +49,9 @@ def parse(stream: io.BytesIO, names: Names, persistent: Callable[[Any], Any] | N
     """The content of the pickle at the place of a stream, which is left after it.
 
     Args:
-        stream: in memory, for a damaged length must not reserve any.
-        names: as "module name".
-        persistent: makes what a pickle keeps elsewhere of its mark; None if nothing may be.
+        stream: the bytes in memory, so that a damaged length cannot reserve any.
+        names: the names that the pickle may use, as "module name", and what is called in their place.
+        persistent: turns a persistent id into the object that the pickle keeps elsewhere; None if there may be none.
 
     Raises:
         Refused: if it names anything else.

@@ -1,4 +1,4 @@
-"""What `torch.save` writes, of every age: where in the file each tensor lies, and its numbers mapped from there.
+"""Files of `torch.save`, old and new: where in the file each tensor lies, and its numbers, mapped from there.
 
     zip         NAME/data.pkl     a pickle; of a storage it says the key, the type and the number of elements
                 NAME/data/KEY     the bytes of a storage, stored as they are
@@ -43,12 +43,12 @@ DTYPES["torch.storage UntypedStorage"] = torch.uint8
 
 
 class Damaged(ValueError):
-    """The file is not what was written."""
+    """The file is damaged: it is not what was written."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A row of numbers in the file: its key there, type, number of elements, and the first of them that counts."""
+    """A run of numbers in the file: its key, type, number of elements, and the index of the first one that is used."""
 
     key: str
     dtype: torch.dtype
@@ -74,7 +74,7 @@ class Stored:
 
 
 class Place(NamedTuple):
-    """Of a storage in the file. The checksum is 0 if none is known."""
+    """First byte and size of a storage in the file, and its CRC-32, which is 0 if none is known."""
 
     start: int
     size: int
@@ -82,7 +82,7 @@ class Place(NamedTuple):
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Stored:
-    """What both `_rebuild_tensor` and `_rebuild_tensor_v2` say."""
+    """The tensor that `_rebuild_tensor` and `_rebuild_tensor_v2` describe."""
     numbers = (offset, *shape, *strides)
     if not (isinstance(storage, Storage) and len(shape) == len(strides)):
         raise Damaged("a tensor without a storage")
@@ -228,7 +228,7 @@ class Checkpoint:
 
 
 def _place(stream: BinaryIO, record: zipfile.ZipInfo) -> Place:
-    """Where the bytes of a record are, which must be as they were."""
+    """The place of a record of a zip file, which must be neither compressed nor encrypted."""
     stream.seek(record.header_offset)
     signature, flags, method, name, extra = LOCAL_HEADER.unpack(stream.read(LOCAL_HEADER.size))
     start = record.header_offset + LOCAL_HEADER.size + name + extra
@@ -242,7 +242,7 @@ def _place(stream: BinaryIO, record: zipfile.ZipInfo) -> Place:
 
 
 def _bytes(stream: BinaryIO, place: Place) -> bytes:
-    """Those of a small record, whole."""
+    """All bytes of a small record."""
     if place.size > HEAD_BYTES:
         raise Damaged(f"a pickle of {place.size} bytes")
     stream.seek(place.start)

@@ -1,4 +1,4 @@
-"""What the Hub or its client said instead of giving a file, in our words; and how long they may keep us waiting."""
+"""Errors of the Hub and of its client, explained to the user; and a limit on how long the Hub may make us wait."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _waited = threading.local()
 
 
 class NotReached(WeightsUnavailable):
-    """The Hub did not tell whether it has the file, or was not asked, and the file is not in the cache."""
+    """The file is not in the cache, and the Hub was not asked or did not say whether it has the file."""
 
 
 class AskedToWait(Exception):
-    """The Hub asks for more patience than we have."""
+    """The Hub asks for a longer wait than `MAX_WAIT_SECONDS`."""
 
     def __init__(self, response: Any, seconds: int) -> None:
         super().__init__(f"wait {seconds} s")
@@ -65,7 +65,7 @@ def _refuse_to_wait(response: Any) -> None:
 def explained(
     error: Exception, name: str, repository: str, revision: str | None, token: str | bool | None, instead: str
 ) -> WeightsUnavailable:
-    """What to tell the user of an error of the client, whose kinds differ between its versions.
+    """The exception that explains an error of the client, whose classes differ between its versions.
 
     Args:
         error: as caught.
@@ -109,7 +109,7 @@ def explained(
 
 
 def _refusal(error: BaseException) -> Any:
-    """The answer of the Hub that an error comes of, None if there was no answer, or one that was no refusal."""
+    """The HTTP response that an error comes from; None if there was none, or if its status is below 400."""
     while error is not None:
         response = getattr(error, "response", None)
         if getattr(response, "status_code", 0) >= 400:
