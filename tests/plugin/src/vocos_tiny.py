@@ -17,8 +17,9 @@ from vocos.nn.conv import pad_to_multiple
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.quantize import EuclideanRVQ
 from vocos.voco import Facts
-from vocos.weights.export import NEW_STYLE, Target
+from vocos.weights.export import Target
 from vocos.weights.formats import Format
+from vocos.weights.rules import NEW_STYLE, Rules, weight_norm
 from vocos.weights.source import Checkpoint, Source
 
 
@@ -34,14 +35,15 @@ class TinyConfig(Config):
     codebook_size: int = 16
 
 
-def training_names(config: TinyConfig) -> dict[str, str]:
-    """Paths of modules and tensors, ours -> those of the program that trained the weights."""
+def training_rules(config: TinyConfig) -> Rules:
+    """How the program that trained the weights keeps them: under other names, and its convolutions with weight norm."""
     names = {"encoder.conv_in": "enc.0", "encoder.conv_out": "enc.2"}
     names |= {"decoder.conv_in": "dec.0", "decoder.conv_out": "dec.2"}
-    return names | {f"quantizer.books.{k}": f"codebooks.{k}" for k in range(config.n_codebooks)}
+    names |= {f"quantizer.books.{k}": f"codebooks.{k}" for k in range(config.n_codebooks)}
+    return weight_norm(names, NEW_STYLE)
 
 
-TRAINING = Format("training", marker="enc.0", modules=training_names, unused=("discriminator.",))
+TRAINING = Format("training", marker="enc.0", rules=training_rules, unused=("discriminator.*",))
 
 
 class Encoder(nn.Module):
@@ -89,7 +91,7 @@ class Tiny(Voco[TinyConfig]):
     checkpoints = {"tiny": Checkpoint(TinyConfig(), Source("vocos-example/tiny", license="mit"), "an example")}
     formats = (TRAINING,)
     layouts = (("config.json", "checkpoint.pt"),)
-    targets = (Target("training", TRAINING, ("config.json", "checkpoint.pt"), TinyConfig.as_dict, NEW_STYLE),)
+    targets = (Target("training", TRAINING, ("config.json", "checkpoint.pt"), TinyConfig.as_dict),)
     halves = {"encoder": ("encoder",), "decoder": ("decoder",)}
 
     def describe(self, config: TinyConfig) -> Facts:
