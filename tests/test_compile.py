@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import einops
 import pytest
 import torch
+from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from vocos import Voco
@@ -41,3 +43,13 @@ def test_encode_compiles_where_there_is_no_lstm(small: Voco[Any]) -> None:
     for samples in (700, 811, 2000):
         audio = torch.rand(2, samples, small.channel) - 0.5
         torch.testing.assert_close(encode(audio, **options), small.encode(audio, **options), atol=1e-3, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_eager_calls_leave_alone_what_graphs_are_guarded_by(small: Voco[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[type, Any] = {}  # the classes that einops has met: with one more, all graphs are compiled again
+    monkeypatch.setattr(einops._backends, "_type2backend", seen)
+    small.encode(torch.rand(1, 900, small.channel) - 0.5)
+    small.decode(torch.randn(1, 7, small.latent_dim))
+    assert torch.Tensor in seen
+    assert nn.Parameter not in seen

@@ -240,7 +240,7 @@ def test_a_range_of_outputs_reads_its_span_and_nothing_else(name: str, n: int, s
     (low, high), *_ = steps.ranges(chain, n, start, stop)
     other = torch.full_like(x, float("nan"))
     other[:, :, low:high] = x[:, :, low:high]
-    tile = tiled._run(chain, [tiled._runner(s, x.dtype) for s in chain], other.mT, n, (0, n), (start, stop)).mT
+    tile = tiled._Steps(chain, x.dtype)(other.mT, n, (0, n), (start, stop)).mT
     torch.testing.assert_close(tile, want[:, :, start:stop], rtol=0, atol=1e-9)
 
 
@@ -251,9 +251,9 @@ def test_the_halo_of_three_units_is_39_samples() -> None:
 
 
 def test_groups_are_cut_where_the_signal_is_small() -> None:
-    kinds = [[type(step).__name__[0] for step in group] for group in tiled.groups(encoder(2, 4))]
+    kinds = [[type(step).__name__[0] for step in group] for group in tiled.parts(encoder(2, 4))]
     assert kinds == [["C", "R", "R", "P", "C"], ["R", "R", "P", "C"], ["P", "C"]]
-    kinds = [[type(step).__name__[0] for step in group] for group in tiled.groups(decoder(5, 3))]
+    kinds = [[type(step).__name__[0] for step in group] for group in tiled.parts(decoder(5, 3))]
     assert kinds == [["C"], ["P", "T", "R", "R"], ["P", "T", "R", "R", "P", "C"]]
 
 

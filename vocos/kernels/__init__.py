@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch import Tensor
 
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.kernels import dense, steps
-from vocos.kernels.cache import Cache, Constant, Engined, apart, tensors_of
+from vocos.kernels.cache import Cache, Constant, Engined, apart, is_plain, tensors_of
+from vocos.kernels.chained import Chained
 from vocos.kernels.dense import Activation, Packed
 from vocos.kernels.parts import in_parts
 from vocos.kernels.steps import Average, Called, Chain, Convolution, Elu, Pad, Periodic, Repeat, Residual, Transposed
@@ -32,6 +32,7 @@ __all__ = [
     "Cache",
     "Called",
     "Chain",
+    "Chained",
     "Constant",
     "Convolution",
     "Elu",
@@ -52,7 +53,6 @@ ROWS = 1024  # frames of a matrix product, from which on it is no faster with mo
 VARIABLE = "VOCOS_KERNELS"
 GPU_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ENGINES = ("reference", "tiled", "triton")
-PLAIN = {Tensor, nn.Parameter}  # not their subclasses, which may mean anything
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ Engine = Callable[[Tensor], Tensor]
 def run(chain: Chain, x: Tensor, cache: Cache) -> Tensor:
     """A chain of steps: `[B, I, N]` -> `[B, O, M]`."""
     chosen = _chosen(x, chain)
-    if not torch.compiler.is_compiling():
+    if not torch.compiler.is_compiling() and logger.isEnabledFor(logging.DEBUG):
         logger.debug("%s: %d steps on %s %s", chosen, len(chain), list(x.shape), x.dtype)
     return steps.run(chain, x) if chosen == "reference" else cache.ready(_maker(chosen), chain, x.dtype)(x)
 
@@ -95,19 +95,10 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, weights: Any) -> Te
 
 def _chosen(x: Tensor, weights: Any) -> str:
     """Which engine runs weights on x: the reference for all that is more than numbers."""
-    tensors = (x, *tensors_of(weights))
-    is_plain = torch.compiler.is_compiling() or (all(type(t) in PLAIN for t in tensors) and not _is_transformed())
-    wants_gradients = is_plain and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return engine(x.device, x.dtype, wants_gradients, is_plain)
-
-
-def _is_transformed() -> bool:
-    """Whether torch.func or forward-mode derivatives are at work, or a mode that sees every operation."""
-    return (
-        torch._C._functorch.peek_interpreter_stack() is not None
-        or forward_ad._current_level >= 0
-        or torch._C._len_torch_dispatch_stack() > 0
-    )
+    tensors = tensors_of((x, weights))
+    are_plain = torch.compiler.is_compiling() or is_plain(tensors)
+    wants_gradients = are_plain and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return engine(x.device, x.dtype, wants_gradients, are_plain)
 
 
 def engine(device: torch.device, dtype: torch.dtype, wants_gradients: bool = False, is_plain: bool = True) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, ClassVar, Self, TypeVar
+from operator import attrgetter, is_
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _disable_current_modes
 
 T = TypeVar("T")
+PLAIN = frozenset({Tensor, nn.Parameter})  # not their subclasses, which may mean anything
 
 
 @contextmanager
@@ -58,26 +61,76 @@ class Constant:
         return Constant, (self._make,)
 
 
+def is_plain(tensors: Sequence[Any]) -> bool:
+    """Whether they are torch's own tensors, and no transform of torch.func or mode that sees operations is at work."""
+    return PLAIN.issuperset(map(type, tensors)) and not (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
+
+
+class State(NamedTuple):
+    """Tensors, and what tells whether they have changed since.
+
+    Attributes:
+        tensors: themselves, for one may have been put in the place of another.
+        counted: those of them that count their changes in place, which tensors of inference mode do not.
+        versions: of `counted`.
+        addresses: of the numbers of all, if they are plain: `.data` may have been given others.
+        numbers: that memory, held so that no other tensor can come to lie there.
+    """
+
+    tensors: tuple[Any, ...]
+    counted: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+    addresses: tuple[int, ...]
+    numbers: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, tensors: tuple[Any, ...]) -> State:
+        """Their present state."""
+        counted = tuple(tensor for tensor in tensors if not tensor.is_inference())
+        numbers = tuple(tensor.detach() for tensor in tensors) if is_plain(tensors) else ()
+        return cls(tensors, counted, _versions(counted), _addresses(numbers), numbers)
+
+    def is_of(self, tensors: tuple[Any, ...]) -> bool:
+        """Whether it still is that of these."""
+        return (
+            len(tensors) == len(self.tensors)
+            and all(map(is_, tensors, self.tensors))
+            and _versions(self.counted) == self.versions
+            and (not self.numbers or _addresses(tensors) == self.addresses)
+        )
+
+
+def _versions(tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
+    return tuple(map(attrgetter("_version"), tensors))
+
+
+def _addresses(tensors: tuple[Tensor, ...]) -> tuple[int, ...]:
+    return tuple(map(Tensor.data_ptr, tensors))
+
+
 class Cache:
     """A cache of one object that is derived from weights. Copies and pickles of the cache are empty.
 
-    The object is made anew when one of the weights has been replaced, or changed in place as autograd counts it. A
-    change through `.data` is not counted and goes unnoticed.
+    The object is made anew when one of the weights has been replaced, given other memory (`.data = x`), or changed in
+    place as autograd counts it. A change in place through `.data` is not counted and goes unnoticed.
     """
 
     def __init__(self) -> None:
-        self._kept: tuple[Any, list[Tensor], list[int], Any] | None = None  # replaced whole, for threads
+        self._kept: tuple[Any, State, Any] | None = None  # replaced whole, for threads
 
     def ready(self, make: Callable[..., T], *arguments: Any) -> T:
         """What `make` makes of tensors, of tuples of them, and of other things, which do not change unless those do."""
-        tensors = list(tensors_of(arguments))
-        versions = [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+        tensors = tensors_of(arguments)
         kept = self._kept
-        is_current = kept is not None and (make, versions) == (kept[0], kept[2])
-        if kept is None or not is_current or any(a is not b for a, b in zip(tensors, kept[1], strict=True)):
+        if kept is None or kept[0] != make or not kept[1].is_of(tensors):
+            state = State.of(tensors)  # before they are read: what another thread changes meanwhile is noticed
             with apart():
-                kept = self._kept = make, tensors, versions, make(*arguments)
-        return kept[3]
+                kept = self._kept = make, state, make(*arguments)
+        return kept[2]
 
     def clear(self) -> None:
         """Keep nothing."""
@@ -112,10 +165,27 @@ class Engined(nn.Module):
         return self
 
 
-def tensors_of(source: Any) -> Iterator[Any]:
+class Listed(tuple[Any, ...]):
+    """A tuple that stays, whose tensors have been found.
+
+    Attributes:
+        tensors: what `tensors_of` gives.
+    """
+
+    tensors: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, source: tuple[Any, ...]) -> Self:
+        """The same tuple, with its tensors."""
+        listed = cls(source)
+        listed.tensors = tensors_of(source)
+        return listed
+
+
+def tensors_of(source: Any) -> tuple[Any, ...]:
     """A tensor, or the tensors in a tuple of tuples, and the modules that are to be called as they are."""
+    if isinstance(source, Listed):
+        return source.tensors
     if isinstance(source, (Tensor, nn.Module)):
-        yield source
-    elif isinstance(source, tuple):
-        for item in source:
-            yield from tensors_of(item)
+        return (source,)
+    return tuple(tensor for item in source for tensor in tensors_of(item)) if isinstance(source, tuple) else ()

@@ -19,7 +19,8 @@ of the group. So the overlap is computed twice: that of one group at every tile,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -48,6 +49,7 @@ from vocos.kernels.steps import (
 
 TILE_BYTES = 4 * 8208  # of a channel at the highest rate of a group
 TILE_STEP = 18  # samples, twice the longest dilation: convolutions by halves then need no padding
+PLANS = 256  # of steps, that are kept: a segment has half as many tiles
 SEGMENT = 1 << 20  # samples at the highest rate of a chain, beyond which memory does not grow with the length
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -64,7 +66,9 @@ class TiledChain:
     """
 
     def __init__(self, chain: Chain, dtype: torch.dtype) -> None:
-        self.groups = [(steps, [_runner(step, dtype) for step in steps]) for steps in groups(chain)]
+        self.groups = groups = [_Steps(part, dtype) for part in parts(chain)]
+        self.plan = lru_cache(PLANS)(lambda n, target: _targets(groups, n, target))
+        self.sizes = lru_cache(PLANS)(lambda n: _sizes(groups, n))
 
     def __call__(self, x: Tensor, tile: int | None = None, segment: int = SEGMENT) -> Tensor:
         """`[B, I, N]` -> `[B, O, length(N)]`, a view of a contiguous `[B, length(N), O]`.
@@ -73,9 +77,7 @@ class TiledChain:
         """
         x = x.mT.contiguous()
         tile = tile or TILE_BYTES // x.element_size()
-        sizes = [x.shape[1]]
-        for steps, _ in self.groups:
-            sizes.append(lengths(steps, sizes[-1])[-1])
+        sizes = self.sizes(x.shape[1])
         return in_parts(
             lambda part, target: self._segment(part, sizes, target, tile),
             x,
@@ -83,21 +85,58 @@ class TiledChain:
             segment * sizes[-1] // max(sizes),
         ).mT
 
-    def _segment(self, x: Tensor, sizes: Sequence[int], target: Range, tile: int) -> Tensor:
+    def _segment(self, x: Tensor, sizes: list[int], target: Range, tile: int) -> Tensor:
         """Outputs `target`, group by group, of which each makes what the next one needs."""
-        targets = [target]
-        for (steps, _), n in zip(reversed(self.groups), reversed(sizes[:-1]), strict=True):
-            targets.append(ranges(steps, n, *targets[-1])[0])
-        targets.reverse()
+        targets = self.plan(sizes[0], target)
         x = _cut(x, (0, sizes[0]), targets[0])
-        for (steps, runners), n, outputs, before, after in zip(
-            self.groups, sizes, sizes[1:], targets, targets[1:], strict=False
-        ):
-            x = _run_group(steps, runners, x, n, outputs, before, after, tile)
+        for group, (n, outputs), (before, after) in zip(self.groups, pairwise(sizes), pairwise(targets), strict=True):
+            x = _run_group(group, x, n, outputs, before, after, tile)
         return x
 
 
-def groups(chain: Chain) -> list[Chain]:
+class _Steps:
+    """Steps in a row, and what runs each. What of every step a range needs is computed once for a length and range."""
+
+    def __init__(self, steps: Chain, dtype: torch.dtype) -> None:
+        self.steps = steps
+        runners = [_runner(step, dtype) for step in steps]
+        self.plan = lru_cache(PLANS)(lambda n, target: _plan(steps, runners, n, target))
+
+    def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
+        """Outputs `target` of the steps, whose whole input has n samples, of which x holds `source`."""
+        first, work = self.plan(n, target)
+        x = _cut(x, source, first)
+        for runner, size, before, after in work:
+            x = runner(x, size, before, after)
+        return x
+
+
+def _plan(
+    steps: Chain, runners: list[Runner], n: int, target: Range
+) -> tuple[Range, list[tuple[Runner, int, Range, Range]]]:
+    """What steps need of their input, and each runner with its length, what it is given and what it makes."""
+    sizes, needed = lengths(steps, n), ranges(steps, n, *target)
+    work = zip(runners, sizes, pairwise(needed), strict=False)
+    return needed[0], [(runner, size, before, after) for runner, size, (before, after) in work]
+
+
+def _sizes(groups: list[_Steps], n: int) -> list[int]:
+    """Lengths from the input through every group."""
+    sizes = [n]
+    for group in groups:
+        sizes.append(lengths(group.steps, sizes[-1])[-1])
+    return sizes
+
+
+def _targets(groups: list[_Steps], n: int, target: Range) -> list[Range]:
+    """What of the input and of every group's output is needed for outputs `target`."""
+    targets = [target]
+    for group, size in zip(reversed(groups), reversed(_sizes(groups, n)[:-1]), strict=True):
+        targets.append(ranges(group.steps, size, *targets[-1])[0])
+    return targets[::-1]
+
+
+def parts(chain: Chain) -> list[Chain]:
     """A chain in parts to be run tile by tile, cut where the signal is small.
 
     That is after a step that lowers the rate, and before one that raises it with the activation before it.
@@ -113,29 +152,18 @@ def groups(chain: Chain) -> list[Chain]:
     return [chain[start:stop] for start, stop in pairwise(edges)]
 
 
-def _run_group(
-    steps: Chain, runners: Sequence[Runner], x: Tensor, n: int, outputs: int, source: Range, target: Range, tile: int
-) -> Tensor:
+def _run_group(group: _Steps, x: Tensor, n: int, outputs: int, source: Range, target: Range, tile: int) -> Tensor:
     """Outputs `target` of a group of n inputs, of which x holds `source`, in tiles."""
 
     def run(part: Tensor, inside: Range) -> Tensor:
-        return _run(steps, runners, part, n, source, (target[0] + inside[0], target[0] + inside[1]))
+        return group(part, n, source, (target[0] + inside[0], target[0] + inside[1]))
 
     return in_parts(run, x, target[1] - target[0], tile * outputs // max(n, outputs), TILE_STEP)
 
 
-def _run(steps: Chain, runners: Sequence[Runner], x: Tensor, n: int, source: Range, target: Range) -> Tensor:
-    """Outputs `target` of steps whose whole input has n samples, of which x holds `source`."""
-    sizes, needed = lengths(steps, n), ranges(steps, n, *target)
-    x = _cut(x, source, needed[0])
-    for runner, size, (before, after) in zip(runners, sizes, pairwise(needed), strict=False):
-        x = runner(x, size, before, after)
-    return x
-
-
 def _cut(x: Tensor, source: Range, target: Range) -> Tensor:
     """The part `target` of a signal of which x holds `source`."""
-    return x[:, target[0] - source[0] : target[1] - source[0]]
+    return x if source == target else x[:, target[0] - source[0] : target[1] - source[0]]
 
 
 def _runner(step: Step, dtype: torch.dtype) -> Runner:
@@ -180,9 +208,9 @@ class _Pad:
             first, last = _cut(x, source, (0, 1)), _cut(x, source, (n - 1, n))
             return torch.cat([first.expand(-1, before, -1), inside, last.expand(-1, after, -1)], 1)
         # Of sample -i, sample i; of sample n - 1 + i, sample n - 1 - i.
-        lead = _cut(x, source, (-start - before + 1, -start + 1)) if before else inside[:, :0]
-        tail = _cut(x, source, (2 * n - 1 - stop, 2 * n - 1 - stop + after)) if after else inside[:, :0]
-        return torch.cat([lead.flip(1), inside, tail.flip(1)], 1)
+        lead = (_cut(x, source, (-start - before + 1, -start + 1)).flip(1),) if before else ()
+        tail = (_cut(x, source, (2 * n - 1 - stop, 2 * n - 1 - stop + after)).flip(1),) if after else ()
+        return torch.cat([*lead, inside, *tail], 1)
 
 
 class _Convolution:
@@ -190,7 +218,7 @@ class _Convolution:
 
     def __init__(self, step: Convolution) -> None:
         self.step = step
-        weight = rearrange(step.weight, "o i (tap s) -> o tap (s i)", s=step.stride)
+        weight = rearrange(step.weight.detach(), "o i (tap s) -> o tap (s i)", s=step.stride)
         self.taps = Taps(weight)
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
@@ -207,7 +235,7 @@ class _Transposed:
 
     def __init__(self, step: Transposed) -> None:
         self.step = step
-        taps = rearrange(step.weight, "i o (tap s) -> (s o) tap i", tap=2)  # of t, of t - 1
+        taps = rearrange(step.weight.detach(), "i o (tap s) -> (s o) tap i", tap=2)  # of t, of t - 1
         self.taps = Taps(taps.flip(1))
         self.bias = None if step.bias is None else step.bias.repeat(step.stride)
 
@@ -222,11 +250,11 @@ class _Transposed:
 class _Residual:
     def __init__(self, step: Residual, dtype: torch.dtype) -> None:
         self.step = step
-        self.runners = [_runner(inner, dtype) for inner in step.steps]
+        self.inner = _Steps(step.steps, dtype)
         self.shortcut = None if step.shortcut is None else _runner(step.shortcut, dtype)
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
-        y = _run(self.step.steps, self.runners, x, n, source, target)
+        y = self.inner(x, n, source, target)
         if self.step.shortcut is None or self.shortcut is None:
             return y.add_(_cut(x, source, target))
         through = self.step.shortcut.span(*target)

@@ -167,11 +167,14 @@ def _joined(modules: Iterable[Any]) -> Chain:
     return tuple(step for module in modules for step in chain_of(module))
 
 
-class Stack(kernels.Engined, Layers):
+class Stack(kernels.Chained, Layers):
     """Layers that run as one chain, on the engine that `kernels.run` chooses."""
 
+    def chains(self) -> tuple[Chain, ...]:
+        return (self.chain(),)
+
     def forward(self, x: Tensor) -> Tensor:
-        return kernels.run(self.chain(), x, self.caches[0])
+        return kernels.run(self.ready_chains()[0], x, self.caches[0])
 
 
 class Encoder(Stack):

@@ -182,7 +182,7 @@ def _lstm(channels: int, style: SEANetStyle) -> list[nn.Module]:
     return [ResidualLSTM(channels, style.n_lstm)] if style.n_lstm else []
 
 
-class SEANet(kernels.Engined):
+class SEANet(kernels.Chained):
     """Layers of which those before and after the LSTM run as chains, unless they have norms over all of time."""
 
     layers: nn.Sequential
@@ -192,7 +192,7 @@ class SEANet(kernels.Engined):
         super().__init__()
         self.uses_engine = not style.has_norm
 
-    def chains(self) -> tuple[Chain, Chain]:
+    def chains(self) -> tuple[Chain, ...]:
         """What the layers before the LSTM and those after it compute."""
         place = self._lstm_place()
         if place is None:
@@ -202,7 +202,7 @@ class SEANet(kernels.Engined):
     def forward(self, x: Tensor) -> Tensor:
         if not self.uses_engine:
             return self.layers(x)
-        before, after = self.chains()
+        before, after = self.ready_chains()
         x, place = kernels.run(before, x, self.caches[0]), self._lstm_place()
         return x if place is None else kernels.run(after, self.layers[place](x), self.caches[1])
 

@@ -115,8 +115,11 @@ class DacVaeEncoder(Encoder):
         self.mean = nn.Linear(config.latent_dim, config.latent_dim)
         self.scale = nn.Linear(config.latent_dim, config.latent_dim)
 
+    def chains(self) -> tuple[Chain, ...]:
+        return (self.trunk(),)
+
     def forward(self, audio: Tensor) -> Tensor:
-        h = kernels.run(self.trunk(), audio, self.caches[0])
+        h = kernels.run(self.ready_chains()[0], audio, self.caches[0])
         features = self.conv_out(h) + reduce(h, "b (d k) l -> b d l", "mean", d=self.conv_out.out_channels)
         features = rearrange(features, "b d l -> b l d")
         return rearrange([self.mean(features), self.scale(features)], "two b l d -> b (two d) l")
@@ -129,9 +132,12 @@ class DacVaeDecoder(Decoder):
         super().__init__(config.latent_dim, config.decoder_widths, config.decoder_rates, 1, block=RepeatingDecoderBlock)
         self.repeats = config.decoder_dim // config.latent_dim
 
+    def chains(self) -> tuple[Chain, ...]:
+        return (self.tail(),)
+
     def forward(self, latents: Tensor) -> Tensor:
         h = self.conv_in(latents) + repeat(latents, "b d l -> b (d k) l", k=self.repeats)
-        return kernels.run(self.tail(), h, self.caches[0])
+        return kernels.run(self.ready_chains()[0], h, self.caches[0])
 
 
 class DacVaeNetwork(nn.Module):
