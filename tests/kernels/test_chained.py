@@ -222,6 +222,22 @@ def test_hook_that_is_removed_leaves_nothing(voco: Voco[Any]) -> None:
     assert torch.equal(sound(voco), before)
 
 
+def test_memory_of_an_engine_is_given_back_when_layers_are_called(voco: Voco[Any]) -> None:
+    last = voco.network.decoder.caches[-1]  # of the chain that has the layer
+    assert last._kept is not None
+    hooked(voco)
+    sound(voco)
+    assert last._kept is None
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_scripted_layer_is_called(voco: Voco[Any]) -> None:
+    before = sound(voco)
+    replace(voco, torch.jit.script(layer(voco)))
+    torch.testing.assert_close(sound(voco), before, **CLOSE)
+    assert voco.network.decoder._chains._kept is None
+
+
 def test_layer_that_is_unwrapped_is_read_again(voco: Voco[Any]) -> None:
     before, plain = sound(voco), layer(voco)
     parent, _, leaf = path(voco).rpartition(".")

@@ -66,6 +66,8 @@ class Chains:
         kept = self._kept
         if kept is not None and kept[0].is_of(module):
             return kept[1]
+        if kept is not None:
+            module.forget()  # what was made of other layers would keep their memory, too
         structure = Structure(module)  # before they are read: what another thread changes meanwhile is noticed
         chains = tuple(map(Listed.of, module.chains()))
         tensors = tensors_of(chains)

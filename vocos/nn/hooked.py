@@ -19,7 +19,8 @@ def is_changed(module: nn.Module, kind: type[nn.Module]) -> bool:
 
     Hooks of accelerate do not count: `vocos.voco.offload` sees to them, for the whole codec at once.
     """
-    if type(module).forward is not kind.forward or module._forward_hooks or module._forward_pre_hooks:
+    own = getattr(type(module), "forward", None)  # a scripted module's class has none
+    if own is None or own is not kind.forward or module._forward_hooks or module._forward_pre_hooks:
         return True
     if module._backward_hooks or module._backward_pre_hooks:
         return True
