@@ -56,7 +56,7 @@ class Structure:
 
 
 class Chains:
-    """Room for the chains of one module. Copies and pickles of it are empty."""
+    """A cache of the chains of one module. Copies and pickles of the cache are empty."""
 
     def __init__(self) -> None:
         self._kept: tuple[Structure, tuple[Chain, ...]] | None = None  # replaced whole, for threads
