@@ -85,7 +85,7 @@ class VendorTransposed:
 
     def __init__(self, step: Transposed, has_bias: bool = True) -> None:
         self.step = step
-        of_t, of_the_one_before = rearrange(step.weight, "i o (two s) -> two (s o) i", two=2)
+        of_t, of_the_one_before = rearrange(step.weight.detach(), "i o (two s) -> two (s o) i", two=2)
         self.weight = laid_out(torch.stack([of_the_one_before, of_t], dim=2))
         self.bias = step.bias.repeat(step.stride) if has_bias and step.bias is not None else None
 
