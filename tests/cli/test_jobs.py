@@ -215,6 +215,9 @@ class TestPlaces:
 
     def test_empty_name_is_wrong_usage(self, run: Run) -> None:
         assert run("encode", "", "-o", "out")[0] == 2
+        code, _, err = run("encode", "in.wav", "-o", "")
+        assert code == 2
+        assert "argument -o/--output: an empty name" in err
 
 
 class TestPipes:

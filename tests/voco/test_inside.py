@@ -236,6 +236,37 @@ def test_dispatch_of_accelerate(name: str, make: Callable[[str], Voco[Any]], tmp
     assert_same(results(parent["codec"]), wanted)
 
 
+@pytest.mark.filterwarnings("ignore:The following device_map keys")  # accelerate knows no keys of single tensors
+@pytest.mark.parametrize("name", ["mel", "encodec", "oobleck", "transformers-encodec_48khz", "xcodec"])
+def test_dispatch_of_accelerate_to_single_layers(name: str, make: Callable[[str], Voco[Any]], tmp_path: Path) -> None:
+    from accelerate import dispatch_model
+
+    wanted = results(make(name))
+    parent = nn.ModuleDict({"codec": make(name).load()})
+    places = {}
+    for path, module in parent.named_modules():
+        own = [tensor for tensor, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
+        if own and not list(module.children()):
+            places[path] = "disk" if len(places) % 2 else "cpu"
+        else:
+            places |= {f"{path}.{tensor}": "cpu" for tensor in own}
+    dispatch_model(parent, places, main_device="cpu", offload_dir=str(tmp_path), force_hooks=True)
+    for _ in range(2):
+        assert_same(results(parent["codec"]), wanted)
+
+
+def test_codec_is_saved_while_its_weights_are_elsewhere(small: Voco[Any], tmp_path: Path) -> None:
+    from accelerate import cpu_offload
+
+    wanted = {name: tensor.clone() for name, tensor in small.state_dict().items()}
+    cpu_offload(small, execution_device=torch.device("cpu"))
+    small.save(tmp_path)
+    again = get_voco(small.name, weights=tmp_path).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in wanted.items() if name in again)
+    assert again.keys() == wanted.keys()
+    assert all(parameter.is_meta for parameter in small.parameters())
+
+
 def test_pipeline_hook_of_accelerate_moves_the_codec(small: Voco[Any]) -> None:
     from accelerate.hooks import ModelHook, add_hook_to_module
 
@@ -532,6 +563,15 @@ def test_move_that_changes_nothing_touches_nothing(
     voco.to(torch.float64)
     assert touched or not list(voco.parameters())
     assert voco.dtype == torch.float64
+
+
+def test_codec_that_was_moved_in_inference_mode_gives_gradients(small: Voco[Any]) -> None:
+    with torch.inference_mode():
+        small.load().to(torch.float64)
+    latents = inputs(small)[1].double().requires_grad_()
+    small.decode(latents).sum().backward()
+    assert latents.grad is not None
+    assert latents.grad.any()
 
 
 def test_codec_that_is_moved_nowhere_can_be_used_meanwhile(make: Callable[[str], Voco[Any]]) -> None:

@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(weights.convert, "convert", "Write weights in another layout.")
     sub.add_argument("source", metavar="SOURCE", help="Hub repository, folder or file, or a name of `vocos list`")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    sub.add_argument("-o", "--output", type=_path, required=True, metavar="FOLDER")
     sub.add_argument("--to", default="vocos", metavar="FORMAT", help='layout; default: ours, "vocos"')
     sub.add_argument("--voco", "--codec", metavar="NAME", help="codec of the weights; default: found by trying")
 
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         sound.demo, "demo", "Reconstruct a sample that comes with the package; write the audio and a picture."
     )
     _add_codec(sub)
-    sub.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="FOLDER", help="default: demo")
+    sub.add_argument("-o", "--output", type=_path, default=Path("demo"), metavar="FOLDER", help="default: demo")
 
     _add_check(command(weights.check, "check", "Whether a device computes what it should, codec by codec."))
     bench.add_arguments(command(bench.run, "bench", "Our codecs beside other implementations, in time and memory."))
@@ -118,6 +118,7 @@ def _add_files(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "-o",
         "--output",
+        type=_name,
         required=True,
         metavar="OUT",
         help="file, folder for several (made if absent), or - for stdout",
@@ -127,10 +128,14 @@ def _add_files(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--quiet", action="store_true", help="no lines but those of what fails")
 
 
-def _path(text: str) -> Path:
+def _name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("an empty name")
-    return Path(text)
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_name(text))
 
 
 def _seed(text: str) -> int:

@@ -304,7 +304,9 @@ class Codec(LazyModule, Generic[ConfigT]):
         return self.weights.export(Path(folder), target, self._state)
 
     def _state(self) -> dict[str, Tensor]:
-        return self.network.state_dict()
+        self.load()
+        with self._at_hand():
+            return self.network.state_dict()
 
     def _empty_network(self, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         return self.weights.empty_network(shapes)

@@ -41,7 +41,8 @@ class LazyModule(nn.Module):
         self._modules["network"] = None
         self.register_buffer("_anchor", torch.empty(0, device="cpu"), persistent=False)  # goes where the weights go
         self._lock = threading.RLock()
-        self._witness: tuple[nn.Module, str] | None = None  # a module of the network, and a parameter that it has
+        self._inside: tuple[nn.Module, ...] = ()  # the modules of the network, listed once
+        self._witness: tuple[nn.Module, str] | None = None  # one of them, and a parameter that it has
         self._shown: dict[str, tuple[weakref.ref[Tensor], bool]] = {}  # see `_is_hf_initialized`
         self.training = False
 
@@ -114,7 +115,8 @@ class LazyModule(nn.Module):
             )
         self._anchor = torch.empty(0, device=device, dtype=self._dtype or torch.float32)
         self._witness = None
-        for module in network.modules():
+        self._inside = tuple(network.modules())
+        for module in self._inside:
             module._is_hf_initialized = True  # type: ignore[assignment]  # for transformers, which passes it by then
             for name, parameter in module._parameters.items():
                 if parameter is not None:
@@ -124,8 +126,7 @@ class LazyModule(nn.Module):
 
     def _at_hand(self) -> AbstractContextManager[None]:
         """Within it, the weights are where they are needed: brought, if accelerate keeps them elsewhere."""
-        modules = self._modules["network"]._modules.values() if self.is_loaded else ()  # type: ignore[union-attr]
-        is_hooked = offload.is_hooked(self) or any(map(offload.is_hooked, filter(None, modules)))
+        is_hooked = offload.is_hooked(self) or any(map(offload.is_hooked, self._inside))
         return offload.brought(self) if is_hooked else offload.NOTHING
 
     # What nn.Module offers and the weights are needed for
@@ -133,8 +134,9 @@ class LazyModule(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self.load()
         # A move that changes nothing touches nothing: another thread may be computing.
-        if not recurse or any(fn(tensor) is not tensor for tensor in self._tensors()):
-            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        with torch.inference_mode(False):  # which would taint what is moved
+            if not recurse or any(fn(tensor) is not tensor for tensor in self._tensors()):
+                super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def _tensors(self) -> Iterator[Tensor]:

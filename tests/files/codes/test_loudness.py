@@ -88,3 +88,10 @@ def test_full_sine_has_the_loudness_of_the_standard() -> None:
 def test_silence_is_the_least() -> None:
     assert loudness(torch.zeros(1, 16000, 1), 16000) == -70.0
     assert loudness(torch.full((1, 100, 1), 1e-9), 16000) == -70.0
+
+
+def test_default_device_of_the_caller_changes_nothing() -> None:
+    sound = torch.rand(1, 9000, 1, generator=torch.Generator().manual_seed(0)) - 0.5
+    wanted = loudness(sound, 16000)
+    with torch.device("meta"):
+        assert loudness(sound, 16000) == pytest.approx(wanted)

@@ -50,7 +50,7 @@ def _level(power: Tensor) -> Tensor:
 def _weighted(sound: Tensor, sampling_rate: int) -> Tensor:
     """Through both filters, by their response at every frequency; a second of silence takes up what rings on."""
     length = sound.shape[1] + sampling_rate
-    turn = torch.exp(-2j * math.pi * torch.arange(length // 2 + 1, dtype=torch.float64) / length)
+    turn = torch.exp(-2j * math.pi * torch.arange(length // 2 + 1, dtype=torch.float64, device=sound.device) / length)
     gain, shelf_hz, shelf_q = SHELF
     root = math.sqrt(10 ** (gain / 20))
     cosine, alpha = _corner(shelf_hz, shelf_q, sampling_rate)
