@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
         try:
             yield temporary
         except Exception as error:  # writers have their own words for a full disk, or none
+            _raise_if_of_the_system(path, error)
             _raise_if_full(handle, path, error)
             raise
         with _naming(path):
@@ -108,12 +110,19 @@ def _is(handle: int, path: Path) -> bool:
         return False
 
 
+def _raise_if_of_the_system(path: Path, cause: Exception) -> None:
+    """Raise the system's error that a writer in Rust has met, which has removed what it had written by then."""
+    if found := re.search(r"\(os error (\d+)\)", str(cause)):
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from cause
+
+
 def _raise_if_full(handle: int, path: Path, cause: Exception) -> None:
     """Raise the reason if the file cannot grow."""
     try:
         os.lseek(handle, 0, os.SEEK_END)
-        for _ in range(4):  # the first may fill what is left, without an error
-            os.write(handle, PROBE)
+        for _ in range(4):  # any of them may fill what is left, without an error
+            while os.write(handle, PROBE) < len(PROBE):
+                pass
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from cause
 
