@@ -326,3 +326,18 @@ def test_mel_of_another_rate_with_slaney_filters(folder: Path, tmp_path: Path) -
     assert voco.sampling_rate == 22050
     voco.export(tmp_path / "to", "charactr")
     assert get_voco("mel", weights=tmp_path / "to").load().config == voco.config
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>", "a web page"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "audio"),
+    ],
+)
+def test_file_that_is_something_else_is_called_what_it_is(start: bytes, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(start)
+    with pytest.raises(CheckpointError, match=f"{path}: this is {what}"):
+        open_tensors(path)

@@ -55,6 +55,17 @@ class TensorFile:
         raise NotImplementedError
 
 
+OTHER_FILES = {  # by their first bytes; none is the start of a safetensors header or of a pickle
+    b"version https://git-lfs": "a Git LFS pointer in the place of the file that `git lfs pull` brings",
+    b"<!DOCTYPE": "a web page",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"RIFF": "audio",
+    b"fLaC": "audio",
+    b"OggS": "audio",
+}
+
+
 def open_tensors(path: Path) -> TensorFile:
     """Open a file of tensors, whatever its ending, or the index (`.json`) of several shards.
 
@@ -64,7 +75,9 @@ def open_tensors(path: Path) -> TensorFile:
     if path.suffix == ".json":
         return _Shards(path)
     with path.open("rb") as stream:
-        start = stream.read(9)
+        start = stream.read(max(map(len, OTHER_FILES)))
+    if other := next((what for mark, what in OTHER_FILES.items() if start.startswith(mark)), None):
+        raise CheckpointError(f"{path}: this is {other}, expected a file of tensors")
     is_pickle = start[8:9] != b"{" and (start.startswith((b"PK\x03\x04", b"\x80")))
     return _PickleFile(path) if is_pickle else _SafetensorsFile(path)
 
