@@ -101,7 +101,9 @@ class DacNetwork(nn.Module):
 
 
 PAPER = "2306.06546"
-RATES_24KHZ = ((2, 4, 5, 8), (8, 5, 4, 2))  # the odd stride makes the audio of L frames 320 L - 8 samples long
+CONFIG_24KHZ = DacConfig(  # the odd stride makes the audio of L frames 320 L - 8 samples long
+    encoder_rates=(2, 4, 5, 8), latent_dim=1024, decoder_rates=(8, 5, 4, 2), sample_rate=24000, n_codebooks=32
+)
 
 
 def _descript(name: str) -> Source:
@@ -128,27 +130,9 @@ class Dac(Voco[DacConfig]):
         "dac_44khz": Checkpoint(
             DacConfig(latent_dim=1024, n_codebooks=9), _descript("dac_44khz"), "audio of every kind, 8 kbps"
         ),
-        "dac_24khz": Checkpoint(
-            DacConfig(
-                encoder_rates=RATES_24KHZ[0],
-                latent_dim=1024,
-                decoder_rates=RATES_24KHZ[1],
-                sample_rate=24000,
-                n_codebooks=32,
-            ),
-            _descript("dac_24khz"),
-            "audio of every kind, 24 kbps",
-        ),
+        "dac_24khz": Checkpoint(CONFIG_24KHZ, _descript("dac_24khz"), "audio of every kind, 24 kbps"),
         "dac_16khz": Checkpoint(
-            DacConfig(
-                encoder_rates=RATES_24KHZ[0],
-                latent_dim=1024,
-                decoder_rates=RATES_24KHZ[1],
-                sample_rate=16000,
-                n_codebooks=12,
-            ),
-            _descript("dac_16khz"),
-            "speech, 6 kbps",
+            replace(CONFIG_24KHZ, sample_rate=16000, n_codebooks=12), _descript("dac_16khz"), "speech, 6 kbps"
         ),
     }
     known = (_descript("descript-audio-codec"),)
