@@ -261,7 +261,7 @@ class TestConnection:
         after %= (tmp_path / "root" / DEFAULT_REPOSITORY / WEIGHTS).stat().st_size
         hub.stall(DEFAULT_REPOSITORY, WEIGHTS, after=after)
         child = client.start(hub, cache, MEL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + BOUND_SECONDS  # against waiting for ever, when the program has ended
         while not any(request.sent == after for request in hub.matching("GET", file=WEIGHTS)):
             assert time.monotonic() < deadline, child.err.read_text()
             time.sleep(0.01)

@@ -13,7 +13,7 @@ from typing import Any
 import vocos.codecs
 from vocos import Voco
 from vocos.registry import TABLE
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 
 FACTS = ("sampling_rate", "channel", "latent_dim", "hop_length", "n_codebooks", "codebook_size", "bits_per_second")
 OF_SOURCE = ("license_url", "paper", "size_mb")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from vocos.errors import InvalidInput, PluginError, UnknownVoco
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ import pytest
 from loopback_hub import LoopbackHub
 
 from vocos import InvalidInput, WeightsUnavailable, get_voco
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 from vocos.weights.source import DEFAULT_REPOSITORY
 
 

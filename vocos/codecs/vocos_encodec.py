@@ -33,7 +33,7 @@ from vocos.weights import formats, hub
 from vocos.weights.configs import as_component, component
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 from vocos.weights.rules import Rules
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 from vocos.weights.tensors import TensorFile, open_tensors

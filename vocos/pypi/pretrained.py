@@ -28,7 +28,7 @@ from vocos.pypi.feature_extractors import EncodecFeatures, FeatureExtractor, Mel
 from vocos.pypi.heads import FourierHead
 from vocos.pypi.models import Backbone
 from vocos.weights import configs, hub
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 from vocos.weights.tensors import open_tensors
 
 LAYOUTS = (("config.yaml", "pytorch_model.bin"), ("config.yaml", "model.safetensors"))

@@ -25,7 +25,7 @@ from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.testing.codes import CodesContract
 from vocos.voco import Voco
 from vocos.weights.formats import HALVES
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 
 
 class VocoContract(CodesContract):

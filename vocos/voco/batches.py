@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +11,7 @@ from torch import Tensor
 
 from vocos.errors import InvalidInput
 from vocos.voco import checks, rows
-
-if TYPE_CHECKING:
-    from vocos.voco import Voco
+from vocos.voco.codec import Codec
 
 Clips = Sequence[Tensor | np.ndarray[Any, Any]]
 Lengths = Sequence[int | None] | Tensor | None
@@ -22,11 +20,11 @@ Lengths = Sequence[int | None] | Tensor | None
 MAX_SAMPLES = 1 << 20
 
 
-def encode(voco: Voco[Any], clips: Clips, function: Callable[[Tensor, list[int]], Iterable[Tensor]]) -> list[Tensor]:
+def encode(codec: Codec[Any], clips: Clips, function: Callable[[Tensor, list[int]], Iterable[Tensor]]) -> list[Tensor]:
     """Apply a function to every clip of a list, as `Voco.encode_batch` does.
 
     Args:
-        voco: the codec.
+        codec: whose clips they are.
         clips: `[samples, channel]` each, tensors or arrays.
         function: audio `[b, samples, channel]` and the positions of these b in the list -> b results.
 
@@ -34,18 +32,18 @@ def encode(voco: Voco[Any], clips: Clips, function: Callable[[Tensor, list[int]]
         InvalidInput: naming the item.
     """
     call = "encode_batch"
-    voco.weights.require("encoder", call)
-    items = _tensors(clips, voco.channel, voco.minimum_samples, call, "samples", voco.device)
-    return _run(function, items, voco.load().device, call) if items else []
+    codec.weights.require("encoder", call)
+    items = _tensors(clips, codec.channel, codec.minimum_samples, call, "samples", codec.device)
+    return _run(function, items, codec.load().device, call) if items else []
 
 
 def decode(
-    voco: Voco[Any], latents: Clips, lengths: Lengths, function: Callable[[Tensor, int, list[int]], Tensor]
+    codec: Codec[Any], latents: Clips, lengths: Lengths, function: Callable[[Tensor, int, list[int]], Tensor]
 ) -> list[Tensor]:
     """Apply a function to the latents of every clip of a list, as `Voco.decode_batch` does.
 
     Args:
-        voco: the codec.
+        codec: whose clips they are.
         latents: `[frames, latent_dim]` each, tensors or arrays.
         lengths: number of samples to return for each, None for all.
         function: latents `[b, frames, latent_dim]`, a length and the positions of these b in the list
@@ -55,15 +53,15 @@ def decode(
         InvalidInput: naming the item.
     """
     call = "decode_batch"
-    voco.weights.require("decoder", call)
-    items = _tensors(latents, voco.latent_dim, voco.minimum_frames, call, "frames", voco.device)
-    wanted = _lengths(lengths, [voco.decode_length(len(item)) for item in items], call)
+    codec.weights.require("decoder", call)
+    items = _tensors(latents, codec.latent_dim, codec.minimum_frames, call, "frames", codec.device)
+    wanted = _lengths(lengths, [codec.samples(len(item)) for item in items], call)
 
     def cut(group: Tensor, rows: list[int]) -> Iterable[Tensor]:
         audio = function(group, max(wanted[row] for row in rows), rows)
         return (clip[: wanted[row]] for clip, row in zip(audio, rows, strict=True))
 
-    return _run(cut, items, voco.load().device, call, voco.hop_length) if items else []
+    return _run(cut, items, codec.load().device, call, codec.hop_length) if items else []
 
 
 def listed(values: Iterable[Any], call: str) -> list[Any]:

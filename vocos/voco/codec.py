@@ -20,7 +20,8 @@ from vocos.voco.codes import ScaledCodes
 from vocos.voco.lazy import LazyModule
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
-from vocos.weights.hub import Layouts, Location
+from vocos.weights.hub import Layouts
+from vocos.weights.location import Location
 from vocos.weights.source import Checkpoint, Source
 from vocos.weights.tensors import TensorFile
 from vocos.weights.weights import ConfigT, Weights

@@ -13,7 +13,7 @@ from vocos.errors import InvalidInput
 from vocos.nn import gaussian
 from vocos.voco import batches
 from vocos.voco.interface import Voco
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 from vocos.weights.weights import ConfigT
 
 

@@ -9,20 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vocos._version import __version__
 from vocos.errors import CheckpointError, WeightsUnavailable
 from vocos.weights import intact, refusals
+from vocos.weights.location import WEIGHT_ENDINGS, Location
 from vocos.weights.refusals import NotReached
-
-if TYPE_CHECKING:
-    from vocos.weights.hub import Location
 
 logger = logging.getLogger("vocos.hub")
 
 MAX_DOWNLOADS = 2  # attempts for one file, for a transfer may damage it once
-WEIGHT_ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 

@@ -18,7 +18,7 @@ from vocos.weights import export, hub
 from vocos.weights.configs import read_config
 from vocos.weights.empty import empty
 from vocos.weights.formats import HALVES, Format, fill, is_under, recognise, save
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 from vocos.weights.tensors import TensorFile, open_tensors
 

@@ -30,7 +30,7 @@ from vocos.voco import Facts, batches
 from vocos.voco.variational import VariationalVoco
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
-from vocos.weights.hub import Location
+from vocos.weights.location import Location
 from vocos.weights.rules import NEW_STYLE, Rules, weight_norm
 from vocos.weights.source import DEFAULT_REPOSITORY, Checkpoint, Source
 
