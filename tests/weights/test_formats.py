@@ -117,7 +117,10 @@ class TestDamage:
         header = json.dumps({"x": {"dtype": kind, "shape": [8], "data_offsets": [0, size]}}).encode()
         path = tmp_path / "a.safetensors"
         path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
-        with pytest.raises(CheckpointError, match="x holds torch.*, expected floating-point numbers|not a complete"):
+        with pytest.raises(
+            CheckpointError,
+            match="x holds torch.*, expected floating-point numbers|not a complete|x cannot be read by torch",
+        ):
             open_tensors(path).read("x")
 
     def test_other_mel_filters_are_not_ignored(self, folder: Path) -> None:

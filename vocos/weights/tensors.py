@@ -104,7 +104,12 @@ class _SafetensorsFile(TensorFile):
 
     def _read(self, name: str) -> Tensor:
         with self._open() as file:
-            tensor: Tensor = file.get_tensor(name)
+            try:
+                tensor: Tensor = file.get_tensor(name)
+            except AttributeError as error:  # a type that this PyTorch does not have
+                raise CheckpointError(
+                    f"{self.path}: {name} cannot be read by torch {torch.__version__}: {error}"
+                ) from error
             return tensor
 
 
