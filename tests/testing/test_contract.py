@@ -148,12 +148,12 @@ def test_every_built_in_codec_is_under_contract() -> None:
 
 
 def test_half_precision_is_close_for_sampling_too(weights: Path) -> None:
-    audio = torch.rand(1, 100, 2)
     generator = torch.Generator()
+    audio = torch.rand(1, 100, 2, generator=generator.manual_seed(0))
     single = get_voco("oobleck", weights=weights).encode(audio, generator=generator.manual_seed(3))
     half = get_voco("oobleck", weights=weights, dtype=torch.bfloat16).encode(audio, generator=generator.manual_seed(3))
     assert half.dtype == torch.bfloat16
-    assert (single - half).abs().max() < 0.1
+    assert (single - half).abs().max() < 0.2  # 0.053; of 300 other clips at most 0.16
 
 
 class TestWatermark:

@@ -126,6 +126,8 @@ class LazyModule(nn.Module):
 
     def _at_hand(self) -> AbstractContextManager[None]:
         """Within it, the weights are where they are needed: brought, if accelerate keeps them elsewhere."""
+        if torch.compiler.is_compiling():  # which cannot look at every kind of module
+            return offload.NOTHING
         is_hooked = offload.is_hooked(self) or any(map(offload.is_hooked, self._inside))
         return offload.brought(self) if is_hooked else offload.NOTHING
 
