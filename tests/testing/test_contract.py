@@ -153,7 +153,7 @@ def test_half_precision_is_close_for_sampling_too(weights: Path) -> None:
     single = get_voco("oobleck", weights=weights).encode(audio, generator=generator.manual_seed(3))
     half = get_voco("oobleck", weights=weights, dtype=torch.bfloat16).encode(audio, generator=generator.manual_seed(3))
     assert half.dtype == torch.bfloat16
-    assert (single - half).abs().max() < 0.2  # 0.053; of 300 other clips at most 0.16
+    assert (single - half).abs().max() < 0.1  # measured: 0.053
 
 
 class TestWatermark:
