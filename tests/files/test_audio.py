@@ -124,6 +124,16 @@ class TestReplacing:
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_error_of_other_work_is_not_taken_for_one_of_the_file(self, tmp_path: Path) -> None:
+        """Such as that of an input that is read meanwhile."""
+        error = ValueError("its input is not there (os error 2)")
+        with pytest.raises(ValueError, match="its input"), atomic.Replacement(tmp_path / "a"):
+            raise error
+        with pytest.raises(FileNotFoundError) as caught, atomic.Replacement(tmp_path / "a") as new, new.explaining():
+            raise error
+        assert caught.value.filename == str(tmp_path / "a")
+        assert list(tmp_path.iterdir()) == []
+
     def test_permissions_are_those_of_any_new_file(self, tmp_path: Path) -> None:
         with atomic.replacing(tmp_path / "a") as temporary:
             temporary.write_text("x")

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 try:
     import fcntl
@@ -22,28 +23,58 @@ PROBE = bytes(1 << 16)
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it at the end; removed if an error ends it, and `path` is as it was.
 
-    The temporary name keeps the ending, for writers that read the format from it. What a killed writer left is removed
-    by the next one of the same output: a writer that lives holds a lock on its file.
+    For what one function writes; `Replacement` is for what is written by and by, between other work.
 
     Raises:
         OSError: that names `path`; also if the disk is full, whatever error that gave the writer.
     """
-    with _naming(path):
-        handle, temporary = _claimed(path)
-    try:
+    with Replacement(path) as new, new.explaining():
+        yield new.temporary
+
+
+class Replacement:
+    """A temporary file beside `path`, renamed to it when a `with` ends; removed if an error does, and `path` stays.
+
+    The temporary name keeps the ending, for writers that read the format from it. What a killed writer left is removed
+    by the next one of the same output: a writer that lives holds a lock on its file.
+
+    Attributes:
+        path: what the file is to be.
+        temporary: where it is until it is complete.
+    """
+
+    temporary: Path
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Self:
+        with _naming(self.path):
+            self._handle, self.temporary = _claimed(self.path)
+        return self
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Around what writes to the file: errors that say that the disk is full, or that the system has, as OSError."""
         try:
-            yield temporary
+            yield
         except Exception as error:  # writers have their own words for a full disk, or none
-            _raise_if_of_the_system(path, error)
-            _raise_if_full(handle, path, error)
+            _raise_if_of_the_system(self.path, error)
+            _raise_if_full(self._handle, self.path, error)
             raise
-        with _naming(path):
-            temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(handle)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                with _naming(self.path):
+                    self.temporary.replace(self.path)
+            else:
+                self.temporary.unlink(missing_ok=True)
+        except BaseException:
+            self.temporary.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(self._handle)
 
 
 def _claimed(path: Path) -> tuple[int, Path]:
