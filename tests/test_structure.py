@@ -58,8 +58,8 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 FILES = sorted(PACKAGE.rglob("*.py"))
 OWNERS = {
     "huggingface_hub": "weights/download weights/refusals",
-    "soundfile": "files/audio",
-    "soxr": "files/audio",
+    "soundfile": "files/audio/reader files/audio/writer",
+    "soxr": "files/audio/converter",
     "safetensors": "weights/tensors weights/formats weights/export files/latents",
     "triton": "kernels",
     "yaml": "weights/configs weights/export",
