@@ -60,7 +60,7 @@ OWNERS = {
     "huggingface_hub": "weights/download weights/refusals",
     "soundfile": "files/audio/reader files/audio/writer",
     "soxr": "files/audio/converter",
-    "safetensors": "weights/tensors weights/formats weights/export files/latents",
+    "safetensors": "weights/tensors weights/formats weights/export",
     "triton": "kernels",
     "yaml": "weights/configs weights/export",
     "transformers": "codecs/xcodec/semantic bridges/transformers",

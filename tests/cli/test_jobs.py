@@ -271,16 +271,16 @@ def test_interrupt_leaves_what_is_complete_and_nothing_half(
     run: Run, tone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(tone, "other.wav")
-    from vocos.files import latents
+    from vocos.files.latents import LatentsWriter
 
-    whole = latents.save_file
+    finish = LatentsWriter.finish
 
-    def interrupted(tensors: dict[str, torch.Tensor], path: Path, **options: object) -> None:
-        whole(tensors, path, **options)  # type: ignore[arg-type]
+    def interrupted(self: LatentsWriter) -> None:
+        finish(self)
         if Path("out/tone.safetensors").exists():
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(latents, "save_file", interrupted)
+    monkeypatch.setattr(LatentsWriter, "finish", interrupted)
     code, _, err = run("encode", "tone.wav", "other.wav", "-o", "out")
     assert (code, err) == (130, "vocos: interrupted\n")
     assert [path.name for path in Path("out").iterdir()] == ["tone.safetensors"]

@@ -53,11 +53,14 @@ def latents(value: Any, latent_dim: int, minimum: int, call: str = "decode") -> 
         raise InvalidInput(f"{expected} with at least {minimum} frames, got {shape}; fewer frames cannot be decoded")
 
 
-def finite(value: Tensor, what: str) -> None:
-    """Raise InvalidInput unless all numbers of a tensor `[batch, length, ...]` are finite; one pass over it."""
+def finite(value: Tensor, what: str, start: int = 0) -> None:
+    """Raise InvalidInput unless all numbers of a tensor `[batch, length, ...]` are finite; one pass over it.
+
+    Of a piece of a longer one, `start` is where it begins.
+    """
     if not torch.isfinite(value).all():
         row, frame = torch.nonzero(~torch.isfinite(value))[0, :2].tolist()
-        where = f"frame {frame}" if len(value) == 1 else f"row {row}, frame {frame}"
+        where = f"frame {start + frame}" if len(value) == 1 else f"row {row}, frame {start + frame}"
         raise InvalidInput(f"{what}: expected finite numbers, got nan or infinity, first in {where}")
 
 

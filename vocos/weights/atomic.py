@@ -6,9 +6,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 try:
     import fcntl
@@ -62,6 +62,19 @@ class Replacement:
             _raise_if_of_the_system(self.path, error)
             _raise_if_full(self._handle, self.path, error)
             raise
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """The file, empty, to be written; closed at the end. What one writes to it belongs into `explaining`."""
+        stream = self.temporary.open("r+b")
+        try:
+            yield stream
+        except BaseException:
+            with suppress(OSError):  # of what is thrown away
+                stream.close()
+            raise
+        with self.explaining():
+            stream.close()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:

@@ -26,7 +26,7 @@ BLOCK = 65_536  # frames at a time: libvorbis keeps what it is given on the stac
 
 @contextmanager
 def writing(path: Path, sampling_rate: int, channels: int, pipe: BinaryIO | None = None) -> Iterator[AudioWriter]:
-    """An audio file to be written in blocks; if an error ends the `with`, there is none, and a file of that name stays.
+    """An audio file to be written in blocks; if an error ends the `with`, there is none, and an older one stays.
 
         with writing(Path("clip.wav"), 24000, 1) as file:
             for block in blocks:  # [n, 1]
@@ -116,7 +116,7 @@ class Sink(Protocol):
 
 @contextmanager
 def _encoding(new: Replacement, sampling_rate: int, channels: int) -> Iterator[_Encoder]:
-    with new.temporary.open("r+b") as stream:
+    with new.opened() as stream:
         with _translated(new):
             file = soundfile.SoundFile(
                 stream.fileno(), "w", sampling_rate, channels, format=new.path.suffix[1:].upper(), closefd=False
