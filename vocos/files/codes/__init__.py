@@ -1,33 +1,41 @@
 """Files of codes: our own format, which records the origin of the codes and finds damage, and those of others.
 
-`native` describes our format byte by byte; EnCodec's `.ecdc` and Descript's `.dac` are read and written.
+`native` describes our format byte by byte, and reads and writes it in blocks; EnCodec's `.ecdc` and Descript's `.dac`
+are read and written whole.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from vocos.errors import CheckpointError, InvalidInput, VocoError
+from vocos.errors import CheckpointError, VocoError
 from vocos.files.codes import descript, ecdc, native
 from vocos.files.codes.descript import DacCodesFile, DacTokens, levelled
-from vocos.files.codes.loudness import loudness as loudness_of
-from vocos.files.codes.record import CodesFile, Tokens, codebook_shape, origin
+from vocos.files.codes.native import reader
+from vocos.files.codes.record import Blocks, CodesFile, Tokens, codebook_shape, origin
+from vocos.files.codes.writer import CodesWriter, writing
 from vocos.files.places import require_file
-from vocos.voco import Voco, checks
-from vocos.voco.codes import ScaledCodes
-from vocos.weights.atomic import replacing
+from vocos.voco import Voco
 
 __all__ = [
+    "Blocks",
     "CodesFile",
+    "CodesWriter",
     "DacCodesFile",
     "DacTokens",
     "Tokens",
     "levelled",
     "load_codes",
     "origin",
+    "reading",
     "save_codes",
+    "writing",
 ]
 
 ENDINGS = (".codes", ".ecdc", ".dac")
@@ -56,34 +64,11 @@ def save_codes(
         InvalidInput: if the codec makes no such codes, they are of several clips, or the format cannot hold them.
         UnsupportedOperation: if the codec has no codes.
     """
-    path = Path(path)
-    _, entries = codebook_shape(voco)
-    plain = codes.codes if isinstance(codes, ScaledCodes) else codes
+    codebook_shape(voco)
     voco.check_codes(codes, "save_codes")
-    if len(plain) != 1:
-        raise InvalidInput(f"save_codes: expected the codes of one clip, got {len(plain)} rows; give a file to each")
-    if path.is_dir() or not path.parent.is_dir():
-        raise InvalidInput(f"{path}: not a file name in an existing folder")
-    kind = path.suffix.lower()
-    if kind != ".dac" and loudness is not None:
-        raise InvalidInput(f"save_codes: only a .dac file says the loudness, {path.name} does not; leave loudness= out")
-    if isinstance(codes, ScaledCodes):
-        checks.finite(codes.scales, f"{path}: not written, scales")
-    samples = _samples(codes, voco, length)
-    source, revision = origin(voco)
-    file = CodesFile(codes, voco.name, voco.sampling_rate, samples, entries, source, revision)
-    if kind == ".dac":
-        descript.require(voco)
-        level = loudness_of(voco.decode_codes(codes), voco.sampling_rate) if loudness is None else loudness
-        file = DacCodesFile(plain, None, voco.sampling_rate, samples, loudness=level, chunk_frames=plain.shape[1])
-    with replacing(path) as temporary:
-        if kind == ".ecdc":
-            ecdc.write(temporary, file, voco)
-        elif isinstance(file, DacCodesFile):
-            descript.write(temporary, file)
-        else:
-            chunks = ecdc.model_of(voco).frames(samples) if isinstance(codes, ScaledCodes) else ()
-            native.write(temporary, file, chunks)
+    with writing(Path(path), voco, loudness) as file:
+        file.write(codes)
+        file.samples = length
 
 
 def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, strict: bool = True) -> CodesFile:
@@ -107,39 +92,53 @@ def load_codes(path: str | os.PathLike[str], voco: Voco[Any] | None = None, *, s
     """
     path = Path(path)
     require_file(path)
-    data = _content(path)
-    if data.startswith(native.MAGIC):
-        file = native.read(path, data, strict)
-    elif data.startswith(ecdc.MAGIC):
-        file = ecdc.read(path, data, voco)
-    else:
-        file = descript.read(path, data)
-    if voco is not None:
-        try:
-            file.check(voco)
-        except VocoError as error:
-            raise type(error)(f"{path}: {error}") from error
-    return file
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a file of codes. Of any other file, which may be large, only the first bytes are read."""
     with path.open("rb") as stream:
-        start = stream.read(max(map(len, MAGICS)))
-        if not start.startswith(MAGICS):
-            raise CheckpointError(f"{path}: not a file of codes, of vocos (.codes), EnCodec (.ecdc) or Descript (.dac)")
-        return start + stream.read()
+        file = _opened(path, stream, voco, strict)
+        if voco is not None:
+            with _naming(path):
+                file.check(voco)
+        return replace(file, codes=file.codes.whole()) if isinstance(file.codes, Blocks) else file
 
 
-def _samples(codes: Any, voco: Voco[Any], length: int | None) -> int:
-    """The length of the audio in samples, checked against the number of frames."""
-    frames = codes.shape[1]
-    longest = voco.decode_length(frames)
-    if length is None:
-        fitting = range(longest, max(0, longest - voco.hop_length), -1) if isinstance(codes, ScaledCodes) else ()
-        return next((n for n in fitting if voco.encode_length(n) == frames), longest)
-    samples = checks.length(length, "save_codes") or 0
-    is_chunked = isinstance(codes, ScaledCodes)  # then the samples tell how the frames are divided
-    if samples > frames * voco.hop_length or (is_chunked and voco.encode_length(samples) != frames):
-        raise InvalidInput(f"save_codes: {samples} samples are not the length= of {frames} frames of {voco.name}")
-    return samples
+@contextmanager
+def reading(path: Path, voco: Voco[Any] | None = None, *, strict: bool = True) -> Iterator[CodesFile]:
+    """A file of codes to be read in blocks: `codes` are `Blocks`, to go through while it is open.
+
+    The damage is known before the first of them, for all is read once to find it. Of other formats, whose codes are
+    read whole, `.dac` is given as `load_codes` gives it: the loudness of the decoded audio is that of all of it.
+
+    Args:
+        path, voco, strict: as of `load_codes`.
+
+    Raises:
+        CheckpointError, InvalidInput, UnsupportedOperation: as `load_codes`.
+    """
+    require_file(path)
+    with path.open("rb") as stream:
+        file = _opened(path, stream, voco, strict)
+        if voco is not None:
+            with _naming(path):
+                file.check(voco)
+        yield file
+
+
+def _opened(path: Path, stream: BufferedReader, voco: Voco[Any] | None, strict: bool) -> CodesFile:
+    """The codes of a file as `Blocks`, or a `DacCodesFile`. Of any other file, only the first bytes are read."""
+    start = stream.read(max(map(len, MAGICS)))
+    if not start.startswith(MAGICS):
+        raise CheckpointError(f"{path}: not a file of codes, of vocos (.codes), EnCodec (.ecdc) or Descript (.dac)")
+    stream.seek(0)
+    if start == native.MAGIC:
+        return reader.read(path, stream, strict)
+    if start.startswith(ecdc.MAGIC):
+        return ecdc.read(path, stream.read(), voco)
+    return descript.read(path, stream.read())
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors about the codes of a file, as about the file."""
+    try:
+        yield
+    except VocoError as error:
+        raise type(error)(f"{path}: {error}") from error

@@ -9,7 +9,7 @@
                padding          whether convolutions are padded; if not, the chunks overlap as that wants
                dac_version      "1.0.0"
 
-The file does not say which codec it is of.
+The file does not say which codec it is of. It is read, written and decoded whole: the loudness is that of all of it.
 
 Source: github.com/descriptinc/descript-audio-codec, MIT, whose format this is.
 """
@@ -20,7 +20,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ def levelled(sound: Tensor, sampling_rate: int) -> tuple[Tensor, float]:
     return sound / max(1.0, float(sound.abs().max())), level
 
 
-def write(path: Path, file: DacCodesFile) -> None:
+def write(stream: BinaryIO, file: DacCodesFile) -> None:
     """Write codes."""
     metadata = {
         "input_db": np.array([file.loudness], np.float32),
@@ -110,8 +110,7 @@ def write(path: Path, file: DacCodesFile) -> None:
     }
     codes = rearrange(file.codes, "c l k -> c k l").cpu().numpy().astype(np.uint16)
     content = np.array({"codes": np.ascontiguousarray(codes), "metadata": metadata}, dtype=object)
-    with path.open("wb") as stream:
-        np.save(stream, content, allow_pickle=True)
+    np.save(stream, content, allow_pickle=True)
 
 
 def read(path: Path, data: bytes) -> DacCodesFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,29 @@ from torch import Tensor
 
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
 from vocos.voco import Voco
+from vocos.voco.codes import ScaledCodes
 
 TWINS = ({"encodec", "encodec_24khz"},)  # codecs that share a quantiser, so that each decodes the codes of the other
+
+
+class Blocks:
+    """Codes that are read when they are wanted, so that no file is too long: pieces of what `decode_codes` takes.
+
+    Attributes:
+        shape: `[1, frames, n_codebooks]`, of all.
+    """
+
+    def __init__(self, shape: tuple[int, ...], blocks: Callable[[], Iterator[Any]]) -> None:
+        """`blocks` gives the codes from the first on, whenever it is called."""
+        self.shape, self._blocks = shape, blocks
+
+    def __iter__(self) -> Iterator[Any]:
+        """Codes `[1, n, n_codebooks]`, n >= 1, or a `ScaledCodes` of such, one chunk at a time."""
+        return self._blocks()
+
+    def whole(self) -> Any:
+        """All of them in one."""
+        return joined(list(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +45,8 @@ class CodesFile:
     """The codes of one clip, and their origin.
 
     Attributes:
-        codes: what `decode_codes` takes: int64 `[1, frames, n_codebooks]`, or a `ScaledCodes` of such.
+        codes: what `decode_codes` takes: int64 `[1, frames, n_codebooks]`, or a `ScaledCodes` of such; `Blocks` of it
+            in a file that is read in blocks.
         codec: name of the codec; None where the file does not say.
         sampling_rate: sampling rate of the audio, in Hz.
         samples: length of the audio, before any padding.
@@ -113,6 +136,14 @@ def origin(voco: Voco[Any]) -> tuple[str | None, str | None]:
     if Path(source).is_absolute():
         return Path(source).name, None
     return source.partition("@")[0], revision
+
+
+def joined(pieces: Sequence[Any]) -> Any:
+    """Codes that follow each other, `[1, n, n_codebooks]` each, or all a `ScaledCodes` of such, in one."""
+    if not isinstance(pieces[0], ScaledCodes):
+        return torch.cat(list(pieces), dim=1)
+    codes = torch.cat([piece.codes for piece in pieces], dim=1)
+    return ScaledCodes(codes, torch.cat([piece.scales for piece in pieces], dim=1))
 
 
 def pack(values: NDArray[np.int64], bits: int) -> bytes:
