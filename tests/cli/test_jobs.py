@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -87,10 +89,10 @@ class TestFailures:
     def test_long_message_is_shortened(self, run: Run, monkeypatch: pytest.MonkeyPatch, tone: Path) -> None:
         from vocos.files import audio
 
-        def long(_: object) -> None:
+        def long(*_: object) -> None:
             raise RuntimeError("begin " + "x" * 9999 + " end")
 
-        monkeypatch.setattr(audio, "read", long)
+        monkeypatch.setattr(audio, "reading", long)
         err = run("encode", tone, "-o", "out")[2]
         assert err.startswith(f"vocos: {tone}: begin xxx")
         assert err.endswith(" end\n")
@@ -238,6 +240,50 @@ class TestPipes:
             b"-: 0.50 s mono at 24000 Hz by griffinlim",
         }
         assert tree(tone.parent) == ["out.flac", "tone.wav"]
+
+    def test_sound_in_pipes_is_not_kept(self, run: Run, tone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def kept(*_: object, **__: object) -> None:
+            raise AssertionError("a live source may be as long as it likes")
+
+        monkeypatch.setattr(tempfile, "TemporaryFile", kept)
+        monkeypatch.setattr(tempfile, "TemporaryDirectory", kept)
+        os.mkfifo("in.wav")
+        os.mkfifo("out.wav")
+        got: list[bytes] = []
+        writer = threading.Thread(target=lambda: Path("in.wav").write_bytes(tone.read_bytes()))
+        reader = threading.Thread(target=lambda: got.append(Path("out.wav").read_bytes()))
+        for thread in (writer, reader):
+            thread.start()
+        code, out, err = run("roundtrip", "in.wav", "-o", "out.wav")
+        for thread in (writer, reader):
+            thread.join()
+        assert (code, err) == (0, "")
+        assert out.startswith("out.wav: 0.50 s mono at 24000 Hz by griffinlim; 2 channels averaged into 1")
+        assert len(got[0]) == 44 + 2 * 12000
+
+    def test_sound_on_stdout_says_its_length_where_it_can(self, tone: Path) -> None:
+        piping = "set -o pipefail; cat tone.wav | $V roundtrip - -o - | cat > piped.wav"
+        line = f"{piping} && $V roundtrip tone.wav -o - > told.wav"
+        done = self.shell(line, tone.parent)
+        assert done.returncode == 0, done.stderr
+        piped, told = ((tone.parent / f"{name}.wav").read_bytes() for name in ("piped", "told"))
+        assert struct.unpack("<I32xI", told[4:44]) == (36 + 24000, 24000)
+        assert piped == told[:4] + b"\xff" * 4 + told[8:40] + b"\xff" * 4 + told[44:]
+        assert soundfile.info(tone.parent / "piped.wav").frames == 12000
+
+    def test_other_formats_go_through_pipes_too(self, tone: Path) -> None:
+        soundfile.write(tone.parent / "tone.flac", *soundfile.read(tone))
+        os.mkfifo(tone.parent / "out.flac")
+        line = "cat out.flac > kept.flac & cat tone.flac | $V roundtrip - -o out.flac; wait"
+        done = self.shell(line, tone.parent)
+        assert done.returncode == 0, done.stderr
+        assert soundfile.info(tone.parent / "kept.flac").format == "FLAC"
+        assert soundfile.info(tone.parent / "kept.flac").frames == 12000
+
+    @pytest.mark.parametrize("command", ["roundtrip tone.wav", "encode tone.wav"])
+    def test_full_disk_behind_stdout_is_one_line(self, command: str, tone: Path) -> None:
+        done = self.shell(f"$V {command} -o - > /dev/full", tone.parent)
+        assert (done.returncode, done.stderr) == (1, b"vocos: -: No space left on device\n")
 
     def test_bad_stdin_is_named_by_its_sign(self, tone: Path) -> None:
         done = self.shell("echo hello | $V encode - -o out", tone.parent)

@@ -17,6 +17,7 @@ from vocos.cli.lines import FAILURES, complain, reason, tell
 from vocos.errors import InvalidInput
 
 STREAM = Path("-")  # stdin or stdout
+PIECE = 1 << 20  # bytes of a pipe
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,13 @@ class Kind:
     Attributes:
         what: they are, with its verb.
         endings: of their names; what is written without a name has the first.
+        flows: whether they go through pipes as they come, written in the format of the first ending; if not, a
+            temporary file takes the place of a pipe.
     """
 
     what: str
     endings: Sequence[str]
+    flows: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,12 @@ class Batch:
 
     def __init__(self, arguments: argparse.Namespace, read: Kind, written: Kind) -> None:
         self._is_quiet, self._stops_at_first = arguments.quiet, arguments.stop
-        self._ending = written.endings[0]
+        self._read, self._written = read, written
         self._failed = 0
         jobs, problems = planned(arguments.inputs, arguments.output, read, written)
         self._total = len(jobs) + len(problems)
         if arguments.skip_existing:
-            left = [job for job in jobs if _is_stream(job.target) or not job.target.exists()]
+            left = [job for job in jobs if is_pipe(job.target) or not job.target.exists()]
             if len(left) < len(jobs) and not self._is_quiet:
                 complain(f"{len(jobs) - len(left)} of {len(jobs)} outputs are there already")
             jobs = left
@@ -90,7 +94,7 @@ class Batch:
     def _try(self, job: Job, work: Work) -> None:
         local = job
         try:
-            with _as_files(job, self._ending) as local:
+            with _as_files(job, self._read, self._written) as local:
                 what, done = work(local)
         except BrokenPipeError:  # the reader of stdout has seen enough
             raise
@@ -128,7 +132,7 @@ def planned(inputs: Sequence[Path], output: str, read: Kind, written: Kind) -> t
     if len(inputs) == 1 and not inputs[0].is_dir() and _is_file_name(output):
         _check_name(place, written)
         found = [(inputs[0], Path())]
-    elif _is_stream(place):
+    elif is_pipe(place):
         raise InvalidInput(f"{place}: takes the output of one file; several, or a folder, need a folder")
     elif place.exists() and not place.is_dir():
         raise InvalidInput(f"{place}: several inputs need a folder, this is a file")
@@ -143,13 +147,13 @@ def planned(inputs: Sequence[Path], output: str, read: Kind, written: Kind) -> t
 def _is_file_name(output: str) -> bool:
     """Whether the output is one file, not a folder: such as `x.wav`, `-`, or a pipe."""
     place = Path(output)
-    if _is_stream(place):
+    if is_pipe(place):
         return True
     return bool(place.suffix) and not output.endswith(("/", os.sep)) and not place.is_dir()
 
 
 def _check_name(place: Path, written: Kind) -> None:
-    if _is_stream(place):
+    if is_pipe(place):
         return
     if place.suffix.lower() not in written.endings:
         raise InvalidInput(
@@ -223,39 +227,49 @@ def _status(path: Path) -> os.stat_result | None:
 # Pipes
 
 
-def _is_stream(path: Path) -> bool:
+def is_pipe(path: Path) -> bool:
+    """Whether it is stdin or stdout, or a pipe or device that has a name."""
     return path == STREAM or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 @contextmanager
-def _as_files(job: Job, ending: str) -> Iterator[Job]:
-    """The job with temporary files in the place of pipes, whose length is not known and which cannot be replaced."""
-    if not (_is_stream(job.source) or _is_stream(job.target)):
+def piped(path: Path, mode: str) -> Iterator[Any]:
+    """The pipe of that name, open to be read ("rb") or written ("wb"); None if it is a file."""
+    if not is_pipe(path):
+        yield None
+    elif path != STREAM:
+        with path.open(mode, buffering=-1 if mode == "rb" else 0) as stream:
+            yield stream
+    elif mode == "rb":
+        yield sys.stdin.buffer
+    else:
+        sys.stdout.flush()
+        yield getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)  # no buffer keeps what could not be written
+
+
+@contextmanager
+def _as_files(job: Job, read: Kind, written: Kind) -> Iterator[Job]:
+    """The job with temporary files in the place of pipes through which nothing flows: what has its length in front."""
+    ending = job.target.suffix or written.endings[0]
+    is_copied = is_pipe(job.source) and not read.flows
+    is_copied_out = is_pipe(job.target) and not (written.flows and ending.lower() == written.endings[0])
+    if not (is_copied or is_copied_out):
         yield job
         return
     with tempfile.TemporaryDirectory(prefix="vocos-") as folder:
         source, target = job.source, job.target
-        if _is_stream(source):
+        if is_copied:
             source = Path(folder, "in")
-            with source.open("wb") as copy, _opened(job.source, "rb", sys.stdin) as stream:
+            with source.open("wb") as copy, piped(job.source, "rb") as stream:
                 shutil.copyfileobj(stream, copy)
-        if _is_stream(target):
-            target = Path(folder, f"out{job.target.suffix or ending}")
+        if is_copied_out:
+            target = Path(folder, f"out{ending}")
         yield Job(source, target)
-        if target != job.target:
+        if is_copied_out:
             try:
-                with target.open("rb") as copy, _opened(job.target, "wb", sys.stdout) as stream:
-                    shutil.copyfileobj(copy, stream)
+                with target.open("rb") as copy, piped(job.target, "wb") as stream:
+                    while piece := memoryview(copy.read(PIECE)):
+                        while piece:
+                            piece = piece[stream.write(piece) :]
             except OSError as error:
                 raise OSError(error.errno, error.strerror, str(job.target)) from error
-
-
-@contextmanager
-def _opened(path: Path, mode: str, standard: Any) -> Iterator[Any]:
-    """A pipe that has a name, or the standard one, which stays open."""
-    if path != STREAM:
-        with path.open(mode) as stream:
-            yield stream
-    else:
-        yield standard.buffer
-        standard.flush()

@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vocos.cli.jobs import Batch, Job, Kind
+from vocos.cli.jobs import Batch, Job, Kind, is_pipe, piped
 from vocos.cli.lines import complain, tell
 from vocos.errors import CheckpointError, InvalidInput, VocoError
 
@@ -66,11 +66,11 @@ def decode(arguments: argparse.Namespace) -> int:
         longest = values.shape[1] * voco.hop_length
         if not 1 <= origin.samples <= longest:
             raise CheckpointError(f"{job.source}: says {origin.samples} samples, its latents have at most {longest}")
-        audio.check_name(job.target, voco.sampling_rate)
+        _check_target(job, voco.sampling_rate)
         codecs.load(voco)
         with torch.inference_mode():
             sound = voco.decode(values.to(voco.device), length=origin.samples)
-        clipped = audio.write(job.place(), sound, voco.sampling_rate)
+        clipped = _write(job, sound, voco.sampling_rate)
         return f"{_heard(sound, voco.sampling_rate)} by {voco.name}", clipped
 
     return batch.each(decoded)
@@ -127,11 +127,11 @@ def detokenize(arguments: argparse.Namespace) -> int:
                 raise CheckpointError(
                     f"{job.source}: made with the weights {found.source}, not {voco.source}; pass --weights"
                 )
-            audio.check_name(job.target, found.sampling_rate)
+            _check_target(job, found.sampling_rate)
             codecs.load(voco)
             with torch.inference_mode():
                 sound = found.decode(voco)
-        clipped = audio.write(job.place(), sound, found.sampling_rate)
+        clipped = _write(job, sound, found.sampling_rate)
         return f"{_heard(sound, found.sampling_rate)} by {voco.name}", clipped
 
     return batch.each(detokenized)
@@ -145,9 +145,9 @@ def roundtrip(arguments: argparse.Namespace) -> int:
     voco = _Codecs(arguments).first(arguments.voco, batch)
 
     def reconstructed(job: Job) -> tuple[str, list[str]]:
-        audio.check_name(job.target, voco.sampling_rate)
+        _check_target(job, voco.sampling_rate)
         _, sound, done = _reconstructed(voco, job.source)
-        done += audio.write(job.place(), sound, voco.sampling_rate)
+        done += _write(job, sound, voco.sampling_rate)
         return f"{_heard(sound, voco.sampling_rate)} by {voco.name}", done
 
     return batch.each(reconstructed)
@@ -220,16 +220,37 @@ class _Codecs:
 
 
 def _sound(endings: tuple[str, ...]) -> Kind:
-    return Kind("audio is", endings)
+    return Kind("audio is", endings, flows=True)
 
 
 def _read_for(voco: Voco[Any], path: Path) -> tuple[Tensor, list[str]]:
     """Audio of a file at the rate and with the channels of the codec, and remarks on what was converted."""
     from vocos.files import audio
 
-    with _silent_decoders():
-        sound, sampling_rate = audio.read(path)
-    return audio.convert(sound, sampling_rate, voco.sampling_rate, voco.channel)
+    with (
+        _silent_decoders(),
+        piped(path, "rb") as pipe,
+        audio.reading(path, voco.sampling_rate, voco.channel, pipe) as sound,
+    ):
+        return sound.whole(), sound.done
+
+
+def _check_target(job: Job, sampling_rate: int) -> None:
+    """Raise InvalidInput unless the format of a file can hold the rate."""
+    from vocos.files import audio
+
+    if not is_pipe(job.target):
+        audio.check_name(job.target, sampling_rate)
+
+
+def _write(job: Job, sound: Tensor, sampling_rate: int) -> list[str]:
+    """Write audio `[1, samples, channels]` to where it belongs. Returns remarks on what was done to it."""
+    from vocos.files import audio
+
+    place = job.place()
+    with piped(place, "wb") as pipe, audio.writing(place, sampling_rate, sound.shape[2], pipe) as file:
+        file.write(sound[0])
+    return file.remarks
 
 
 def _reconstructed(voco: Voco[Any], source: Path) -> tuple[Tensor, Tensor, list[str]]:

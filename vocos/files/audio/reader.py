@@ -27,6 +27,7 @@ RATES = (1000, 768_000)  # Hz; a header with another rate is damaged, and resamp
 BLOCK = 65_536  # numbers at a time, whatever the channels
 PLAUSIBLE = 64  # samples per byte of a file, above which the length in its header is not believed
 UNKNOWN = 1 << 62  # frames from which on libsndfile means that it does not know
+LONGEST_HEADER = 1 << 20  # bytes from a pipe that are kept in memory
 CUT_OFF = "cut off, its header says that it is longer; copy the file again"
 
 
@@ -146,7 +147,7 @@ def _in_file(path: Path, stream: io.FileIO, open_files: ExitStack) -> Source:
 
 def _in_pipe(path: Path, pipe: BinaryIO, open_files: ExitStack) -> Source:
     """The samples that come through a pipe; those of a WAV of plain numbers are not kept anywhere."""
-    copy = open_files.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    copy = open_files.enter_context(tempfile.SpooledTemporaryFile(LONGEST_HEADER))  # noqa: SIM115
 
     def kept(count: int) -> bytes:
         data = pipe.read(count)
@@ -157,8 +158,9 @@ def _in_pipe(path: Path, pipe: BinaryIO, open_files: ExitStack) -> Source:
     if header and header.kind:
         return wav.Samples(path, header, getattr(pipe, "read1", pipe.read))
     shutil.copyfileobj(pipe, copy)
+    number = copy.fileno()  # from here on it is on the disk
     copy.seek(0)
-    return _in_file(path, open_files.enter_context(io.FileIO(copy.fileno(), closefd=False)), open_files)
+    return _in_file(path, open_files.enter_context(io.FileIO(number, closefd=False)), open_files)
 
 
 class _Decoded:

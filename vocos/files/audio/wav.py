@@ -200,8 +200,10 @@ class Stream:
         )
 
     def _send(self, data: bytes) -> None:
+        left = memoryview(data)
         try:
-            self._stream.write(data)
+            while left:  # what has no buffer may take less than it is given
+                left = left[self._stream.write(left) :]
             self._stream.flush()
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
