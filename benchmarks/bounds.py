@@ -67,18 +67,18 @@ def rounded(x: Tensor) -> Tensor:
 @contextmanager
 def rounded_factors() -> Iterator[None]:
     """Inside, the definitions of convolutions round the factors of their products to bfloat16, and nothing else."""
-    originals = {kind: kind.apply for kind in (Convolution, Transposed)}
+    originals = {kind: kind.part for kind in (Convolution, Transposed)}
 
-    def rounding(original: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-        return lambda step, x: original(step._replace(weight=rounded(step.weight)), rounded(x))
+    def rounding(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda step, x, *where: original(step._replace(weight=rounded(step.weight)), rounded(x), *where)
 
     try:
         for kind, original in originals.items():
-            kind.apply = rounding(original)
+            kind.part = rounding(original)
         yield
     finally:
         for kind, original in originals.items():
-            kind.apply = original
+            kind.part = original
 
 
 def snr_floor(voco: Voco[Any], work: str, seconds: float) -> float:

@@ -16,9 +16,10 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from vocos.codecs.dacvae import DacVaeConfig, DacVaeDecoder, DacVaeEncoder, DacVaeNetwork
 from vocos.codecs.oobleck import OobleckConfig, OobleckNetwork
-from vocos.kernels import Average, Convolution, Periodic, Repeat, Residual, Transposed
+from vocos.kernels import Average, Convolution, Periodic, Repeat, Residual, Transposed, steps
 from vocos.kernels.steps import Step
 from vocos.nn.blocks import Stack
+from vocos.nn.conv import convolution
 
 
 class PlainSnake(nn.Module):
@@ -55,7 +56,7 @@ class PlainShortcut(nn.Module):
         self.step = step
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.step.apply(x)
+        return steps.apply(self.step, x)
 
 
 def plain(chain: Sequence[Step]) -> nn.Sequential:
@@ -79,7 +80,7 @@ def _convolution(step: Transposed | Convolution) -> nn.Conv1d | nn.ConvTranspose
     conv: nn.Conv1d | nn.ConvTranspose1d
     if isinstance(step, Transposed):
         inputs, outputs, kernel = step.weight.shape
-        conv = nn.ConvTranspose1d(inputs, outputs, kernel, step.stride, step.padding, bias=step.bias is not None)
+        conv = nn.ConvTranspose1d(inputs, outputs, kernel, step.stride, step.left, bias=step.bias is not None)
     else:
         outputs, inputs, kernel = step.weight.shape
         options = {"dilation": step.dilation, "bias": step.bias is not None}
@@ -126,7 +127,7 @@ class PlainDacVaeDecoder(nn.Module):
 
     def __init__(self, half: DacVaeDecoder) -> None:
         super().__init__()
-        self.conv_in, self.tail, self.repeats = plain(half.chain()[:1]), plain(half.tail()), half.repeats
+        self.conv_in, self.tail, self.repeats = plain((convolution(half.conv_in),)), plain(half.tail()), half.repeats
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.tail(self.conv_in(latents) + repeat(latents, "b d l -> b (d k) l", k=self.repeats))
@@ -137,7 +138,11 @@ class PlainDacVaeEncoder(nn.Module):
 
     def __init__(self, half: DacVaeEncoder) -> None:
         super().__init__()
-        self.trunk, self.conv_out, self.size = plain(half.trunk()), plain(half.chain()[-1:]), half.conv_out.out_channels
+        self.trunk, self.conv_out, self.size = (
+            plain(half.trunk()),
+            plain((convolution(half.conv_out),)),
+            half.conv_out.out_channels,
+        )
         self.mean, self.scale = copy.deepcopy(half.mean), copy.deepcopy(half.scale)
 
     def forward(self, audio: Tensor) -> Tensor:

@@ -19,13 +19,19 @@ import numpy as np
 import torch
 
 
-def answers(vocos: Any, audio: torch.Tensor, codes: torch.Tensor | None) -> dict[str, torch.Tensor]:
-    """Everything that a vocoder gives for audio `[B, N]` and, if it has codes, `[K, L]`, step by step."""
+def answers(
+    vocos: Any, audio: torch.Tensor, codes: torch.Tensor | None, features: torch.Tensor | None = None
+) -> dict[str, torch.Tensor]:
+    """Everything that a vocoder gives for audio `[B, N]` and, if it has codes, `[K, L]`, step by step.
+
+    With features, the vocoder starts from those: the quietest bands of a spectrogram are the rounding of a processor.
+    """
     if codes is None:
-        features = vocos.feature_extractor(audio)
+        own = vocos.feature_extractor(audio)
+        features = own if features is None else features
         hidden = vocos.backbone(features)
         return {
-            "features": features,
+            "features": own,
             "hidden": hidden,
             "head": vocos.head(hidden),
             "decode": vocos.decode(features),
@@ -48,7 +54,9 @@ def answers(vocos: Any, audio: torch.Tensor, codes: torch.Tensor | None) -> dict
     return found
 
 
-def every_way(vocos_class: Any, extractor_class: Any, folder: Path) -> dict[str, np.ndarray]:
+def every_way(
+    vocos_class: Any, extractor_class: Any, folder: Path, features: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """The answers of a vocoder made from a config and a state dict, as programs do it that have the files."""
     vocos = vocos_class.from_hparams(str(folder / "config.yaml"))
     state = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
@@ -59,7 +67,8 @@ def every_way(vocos_class: Any, extractor_class: Any, folder: Path) -> dict[str,
     vocos = vocos.eval().to("cpu")
     given = np.load(folder / "given.npz")
     codes = torch.from_numpy(given["codes"]) if "codes" in given else None
-    found = answers(vocos, torch.from_numpy(given["audio"]), codes)
+    told = None if features is None else torch.from_numpy(features)
+    found = answers(vocos, torch.from_numpy(given["audio"]), codes, told)
     names = [name for name in vocos.state_dict() if not name.startswith("feature_extractor.encodec.")]
     arrays = {name: tensor.detach().numpy() for name, tensor in found.items()}
     return {**arrays, "names": np.array(sorted(names))}

@@ -160,8 +160,9 @@ def tap(voco: Voco[Any], item: StandIn, array: str, monkeypatch: pytest.MonkeyPa
 
     def run(chain: Sequence[steps.Step], x: Tensor) -> Tensor:
         for one in chain:
-            x = one.apply(x)
-            if {id(tensor) for tensor in tensors_of(one)} <= own and not isinstance(one, steps.Average):
+            x = steps.apply(one, x)
+            tensors = {id(tensor) for tensor in tensors_of(one)}
+            if tensors and tensors <= own:
                 found.append(x)
         return x
 

@@ -99,4 +99,4 @@ def test_arithmetic_is_that_of_the_convolutions(gpu: Any) -> None:
     assert gpu.flops((plain,), 10) == 2 * 4 * 3 * 7 * 10
     chain = (plain, Residual((Periodic(torch.ones(1, 4, 1)), Convolution(torch.zeros(4, 4, 1), None))))
     assert gpu.flops(chain, 10) == 2 * 4 * 3 * 7 * 10 + 2 * 4 * 4 * 10
-    assert gpu.flops((Transposed(torch.zeros(4, 2, 8), None, 4, 2), plain), 10) == 2 * 4 * 2 * 8 * 10 + 2 * 84 * 40
+    assert gpu.flops((Transposed(torch.zeros(4, 2, 8), None, 4, 2, 2), plain), 10) == 2 * 4 * 2 * 8 * 10 + 2 * 84 * 40

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vocos.selftest import check
     from vocos.voco import Voco
     from vocos.voco.codes import ScaledCodes, arrange_codes
+    from vocos.voco.joining import join_streams
 
 from vocos._version import __version__
 
@@ -65,6 +66,7 @@ __all__ = [
     "arrange_codes",
     "check",
     "get_voco",
+    "join_streams",
     "list_vocos",
     "load_codes",
     "read_audio",
@@ -86,6 +88,7 @@ _HOME = {
     "save_codes": "files.codes",
     "ScaledCodes": "voco.codes",
     "arrange_codes": "voco.codes",
+    "join_streams": "voco.joining",
 }
 
 

@@ -12,6 +12,7 @@ import torch
 from bench import machine, weights
 from bench.cases import CASES, Network
 
+from vocos.kernels import steps
 from vocos.kernels.steps import Convolution, Transposed
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "bounds.py"
@@ -33,9 +34,9 @@ def test_a_case_is_bounded_by_its_arithmetic_and_its_rounding(bounds: Any, tmp_p
     network = Network("dacvae", "plain", "vocos", SMALL)
     weights.write(network, tmp_path)
     voco, case = weights.read(network, tmp_path), next(case for case in CASES if case.name == "dacvae decode")
-    originals = Convolution.apply, Transposed.apply
+    originals = Convolution.part, Transposed.part
     name, work, float32, bfloat16, floor = bounds.case_bounds(case, voco, 30.0, {"float32": 0.5, "bfloat16": 1.0})
-    assert (Convolution.apply, Transposed.apply) == originals
+    assert (Convolution.part, Transposed.part) == originals
     assert name == "dacvae decode"
     seconds = [float(text.removesuffix(" s")) for text in (float32, bfloat16)]
     assert seconds == pytest.approx([2 * float(work), float(work)], abs=2)  # the work is rounded to whole GFLOP
@@ -45,10 +46,10 @@ def test_a_case_is_bounded_by_its_arithmetic_and_its_rounding(bounds: Any, tmp_p
 def test_rounded_factors_are_those_of_bfloat16(bounds: Any) -> None:
     x, step = torch.randn(1, 3, 20), Convolution(torch.randn(2, 3, 5), torch.randn(2))
     with bounds.rounded_factors():
-        given = step.apply(x)
-    exact = step._replace(weight=step.weight.bfloat16().float()).apply(x.bfloat16().float())
+        given = steps.apply(step, x)
+    exact = steps.apply(step._replace(weight=step.weight.bfloat16().float()), x.bfloat16().float())
     assert torch.equal(given, exact)
-    assert not torch.equal(given, step.apply(x))
+    assert not torch.equal(given, steps.apply(step, x))
 
 
 def test_the_best_rate_is_no_less_than_that_of_the_plain_product(bounds: Any, monkeypatch: pytest.MonkeyPatch) -> None:

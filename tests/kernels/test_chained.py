@@ -235,7 +235,7 @@ def test_scripted_layer_is_called(voco: Voco[Any]) -> None:
     before = sound(voco)
     replace(voco, torch.jit.script(layer(voco)))
     torch.testing.assert_close(sound(voco), before, **CLOSE)
-    assert voco.network.decoder._chains._kept is None
+    assert voco.network.decoder._made._kept is None
 
 
 def test_layer_that_is_unwrapped_is_read_again(voco: Voco[Any]) -> None:
@@ -373,9 +373,9 @@ def test_compiled_codec_sees_weights_that_change(compiled_first: bool, weights: 
 def test_warm_call_makes_few_calls_of_ours(voco: Voco[Any]) -> None:
     sound(voco)
     for module in voco.network.modules():
-        if isinstance(module, Chained) and module._chains._kept:
+        if isinstance(module, Chained) and module._made._kept:
             with Calls() as calls:
-                module.ready_chains()
+                module.ready_chain()
             assert calls.count < 40  # however many layers there are; 500 and more to make the chains
             return
     raise AssertionError("no chains were kept")

@@ -10,107 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from kernel_chains import CHAINS, conv, decoder, encoder, inputs, periodic, random, seanet, up
 from torch import Tensor
 
 from vocos import InvalidInput, UnsupportedOperation, get_voco, kernels
 from vocos.kernels import (
-    Average,
     Chain,
-    Convolution,
     Elu,
     Pad,
-    Periodic,
-    Repeat,
     Residual,
-    Transposed,
     convolve,
-    parts,
     steps,
     tiled,
 )
-from vocos.kernels.steps import Step
-
-
-def random(*shape: int) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64)  # whose rounding no error of arithmetic can hide behind
-
-
-def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Convolution:
-    weight = random(outputs, inputs, kernel) / (inputs * kernel) ** 0.5
-    return Convolution(weight, random(outputs), stride, dilation, padding)
-
-
-def periodic(channels: int, has_beta: bool = False) -> Periodic:
-    alpha = random(1, channels, 1).abs() + 0.3  # far from 0, where a snake enlarges rounding
-    return Periodic(alpha, random(1, channels, 1) / 2) if has_beta else Periodic(-alpha)
-
-
-def unit(channels: int, dilation: int) -> Residual:
-    inner = periodic(channels), conv(channels, channels, 7, 1, dilation, 3 * dilation), periodic(channels, True)
-    return Residual((*inner, conv(channels, channels, 1)))
-
-
-def down(channels: int, stride: int) -> Chain:
-    return periodic(channels), conv(channels, 2 * channels, 2 * stride, stride, 1, -(-stride // 2))
-
-
-def up(channels: int, stride: int, extra: int = 0) -> Chain:
-    weight = random(channels, channels // 2, 2 * stride) / (2 * channels) ** 0.5
-    return periodic(channels), Transposed(weight, random(channels // 2), stride, -(-stride // 2), extra)
-
-
-def encoder(*strides: int) -> Chain:
-    found: list[Step] = [conv(2, 4, 7, padding=3)]
-    for i, stride in enumerate(strides):
-        found += [unit(4 * 2**i, 1), unit(4 * 2**i, 3), *down(4 * 2**i, stride)]
-    return (*found, periodic(4 * 2 ** len(strides)), conv(4 * 2 ** len(strides), 3, 3, padding=1))
-
-
-def decoder(*strides: int, is_full: bool = False) -> Chain:
-    found: list[Step] = [conv(3, 16, 7, padding=3)]
-    for i, stride in enumerate(strides):
-        found += [*up(16 // 2**i, stride, stride % 2 if is_full else 0), unit(8 // 2**i, 1), unit(8 // 2**i, 9)]
-    return (
-        *found,
-        periodic(16 // 2 ** len(strides)),
-        Convolution(random(2, 16 // 2 ** len(strides), 7), None, padding=3),
-    )
-
-
-def shortcuts() -> Chain:
-    inner = Residual((unit(4, 3), *down(4, 4)), Average(4))
-    return conv(2, 4, 7, padding=3), inner, Residual((*up(8, 2), unit(4, 9)), Repeat(2))
-
-
-def seanet(mode: str) -> Chain:
-    unit_steps = Elu(), Pad(3, 1, 1, mode), conv(4, 2, 3, dilation=2), Elu(), conv(2, 4, 1)
-    down = Pad(5, 3, 4, mode), conv(4, 8, 8, 4)
-    weight = random(8, 4, 6) / 4
-    up = Transposed(weight, random(4), 3, 0), Pad(-1, -2)
-    start = Pad(6, 0, 1, mode), conv(2, 4, 7)
-    return (*start, Residual(unit_steps, conv(4, 4, 1)), Elu(), *down, Elu(), *up, Residual(unit_steps))
-
-
-CHAINS = {
-    "seanet": lambda: seanet("reflect"),
-    "seanet with zeros": lambda: seanet("constant"),
-    "seanet with its ends again": lambda: seanet("replicate"),
-    "encoder": lambda: encoder(2, 4),
-    "encoder with odd strides": lambda: encoder(3, 5),
-    "decoder": lambda: decoder(4, 2),
-    "decoder with odd strides": lambda: decoder(5, 3),
-    "decoder with odd strides and all samples": lambda: decoder(5, 3, is_full=True),
-    "shortcuts": shortcuts,
-    "to few channels": lambda: (conv(2, 28, 7, padding=3), conv(28, 2, 7, dilation=3, padding=9)),
-    "one step": lambda: (periodic(2),),
-}
-
-
-def inputs(chain: Chain) -> int:
-    first = chain[0]
-    return first.weight.shape[1] if isinstance(first, Convolution) else 2
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "constant"])
@@ -148,38 +60,6 @@ def test_tiles_shorter_than_the_padding_give_the_whole(mode: str) -> None:
         x = random(1, 2, n)
         given = tiled.TiledChain(chain, x.dtype)(x, 18)
         torch.testing.assert_close(given, steps.run(chain, x), rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("name", CHAINS)
-@pytest.mark.parametrize("segment", [1, 33, 80])
-@torch.no_grad()
-def test_segments_of_every_size_give_the_whole(name: str, segment: int) -> None:
-    torch.manual_seed(0)
-    chain = CHAINS[name]()
-    for n in (16, 136):
-        x = random(2, inputs(chain), n)
-        given = tiled.TiledChain(chain, x.dtype)(x, 20, segment)
-        torch.testing.assert_close(given, steps.run(chain, x), rtol=0, atol=1e-9)
-
-
-@torch.no_grad()
-def test_memory_does_not_grow_with_the_length_beyond_a_segment(monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = encoder(2, 4)
-    largest = []
-    real = parts._roomy
-
-    def roomy(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor:
-        largest.append(batch * length * channels)
-        return real(batch, length, channels, dtype)
-
-    monkeypatch.setattr(parts, "_roomy", roomy)
-    peaks = []
-    for n in (4000, 16000):
-        largest.clear()
-        tiled.TiledChain(chain, torch.float64)(random(1, 2, n), 100, 1000)
-        peaks.append(max(largest))
-    outputs = 3 * 16000 // 8  # the result itself
-    assert peaks[1] <= max(1.1 * peaks[0], outputs)
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -221,33 +101,6 @@ def cast(item: Any, dtype: torch.dtype) -> Any:
         parts = [cast(part, dtype) for part in item]
         return type(item)(*parts) if hasattr(item, "_fields") else tuple(parts)
     return item
-
-
-@given(
-    st.sampled_from(sorted(CHAINS)), st.integers(2, 60).map(lambda n: 8 * n), st.integers(0, 400), st.integers(1, 400)
-)
-@settings(max_examples=60, deadline=None)
-@torch.no_grad()
-def test_a_range_of_outputs_reads_its_span_and_nothing_else(name: str, n: int, start: int, size: int) -> None:
-    torch.manual_seed(0)
-    chain = CHAINS[name]()
-    outputs = steps.lengths(chain, n)[-1]
-    start = min(start, outputs - 1)
-    stop = min(start + size, outputs)
-    x = random(1, inputs(chain), n)
-    want = steps.run(chain, x)
-    assert want.shape[2] == outputs
-    (low, high), *_ = steps.ranges(chain, n, start, stop)
-    other = torch.full_like(x, float("nan"))
-    other[:, :, low:high] = x[:, :, low:high]
-    tile = tiled._Steps(chain, x.dtype)(other.mT, n, (0, n), (start, stop)).mT
-    torch.testing.assert_close(tile, want[:, :, start:stop], rtol=0, atol=1e-9)
-
-
-def test_the_halo_of_three_units_is_39_samples() -> None:
-    stack = (unit(2, 1), unit(2, 3), unit(2, 9))
-    assert steps.ranges(stack, 1000, 500, 600)[0] == (461, 639)
-    assert steps.ranges(stack, 1000, 0, 1000)[0] == (0, 1000)
 
 
 def test_groups_are_cut_where_the_signal_is_small() -> None:

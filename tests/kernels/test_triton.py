@@ -237,7 +237,7 @@ def test_residual_unit_is_the_twin(
     x, step = window(shape, layout, dtype), unit(shape[1], dilation, has_beta, dtype, taps)
     given = triton_chain.residual_stack(x, [step])
     assert given.dtype == dtype
-    assert_rounded(given, exact(step).apply(exact(x)), UNIT_SLACK[dtype])
+    assert_rounded(given, steps.apply(exact(step), exact(x)), UNIT_SLACK[dtype])
 
 
 @pytest.mark.parametrize("has_last", [False, True])
@@ -259,7 +259,7 @@ def block(channels: int, dtype: torch.dtype, stride: int = 4) -> tuple[Chain, Ch
     units = tuple(unit(channels, dilation, True, dtype) for dilation in (1, 3))
     down = conv(channels, 2 * channels, 2 * stride, dtype, stride=stride, padding=stride // 2)
     weight = noise(2 * channels, channels, 2 * stride, dtype=dtype, scale=(4 * channels) ** -0.5)
-    up = Transposed(weight, noise(channels, dtype=dtype), stride, stride // 2)
+    up = Transposed(weight, noise(channels, dtype=dtype), stride, stride // 2, stride // 2)
     wide = parameters(2 * channels, False, dtype)
     return (*units, parameters(channels, True, dtype), down), (wide, up, *units)
 
@@ -275,7 +275,7 @@ def test_chains_are_their_steps(channels: int, fused: bool, monkeypatch: pytest.
         (first, *down, *up, parameters(channels, False, torch.float32), last),
         (first, Residual(down, Average(4)), Residual(up, Repeat(4)), last._replace(bias=None)),
         (first, Average(4), Repeat(4)),
-        (first, *down, up[0], cast(Transposed, up[1])._replace(extra=1)),
+        (first, *down, up[0], cast(Transposed, up[1])._replace(right=1)),
     ]
     calls: list[int] = []
     launch = triton_unit.launch
@@ -375,7 +375,7 @@ def test_tf32_follows_the_flag_of_convolutions() -> None:
 def test_tf32_is_as_far_from_the_truth_as_rounding_to_it() -> None:
     torch.backends.cudnn.allow_tf32 = True  # the fixture restores it
     x, step = window((1, 64, 300), "channels-last", torch.float32), unit(64, 3, True, torch.float32)
-    wanted = exact(step).apply(exact(x))
+    wanted = steps.apply(exact(step), exact(x))
     error = (triton_chain.residual_stack(x, [step]).cpu() - wanted).square().mean() / wanted.square().mean()
     assert error < 2e-7  # measured on an H200: 1.1e-7; ten times that with operands whose bits are dropped
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import golden
 
-from vocos.nn.spectral import LOG_FLOOR, Framing, InverseSTFT, LogMel, MelScale, hann_window, overlapped, stft
+from vocos.nn.mel import LOG_FLOOR, LogMel, MelScale
+from vocos.nn.spectral import Framing, InverseSTFT, hann_window, overlapped, stft
 
 GENERATOR = torch.Generator()
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from vocos import get_voco, kernels
+from vocos import get_voco
+from vocos.kernels import engines
 from vocos.kernels.dense import Packed
 
 
@@ -30,7 +31,7 @@ def test_parts_of_every_size_give_the_whole(
 
     monkeypatch.setattr(Packed, "__call__", product)
     for rows in (1, 7, 30):
-        monkeypatch.setattr(kernels, "ROWS", rows)
+        monkeypatch.setattr(engines, "ROWS", rows)
         seen.clear()
         torch.testing.assert_close(voco.decode(latents), whole, rtol=0, atol=2e-6)
         assert 0 < max(seen) <= rows

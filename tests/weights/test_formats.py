@@ -313,7 +313,7 @@ class TestSave:
 
 def test_mel_of_another_rate_with_slaney_filters(folder: Path, tmp_path: Path) -> None:
     """Other people train Vocos on other spectrograms; the file's own filter bank says whether we mean the same."""
-    from vocos.nn.spectral import MelScale
+    from vocos.nn.mel import MelScale
 
     config = json.loads((folder / "mel.json").read_text())
     config["feature_extractor"]["init_args"] |= {

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -19,8 +20,9 @@ from torch import Tensor, nn
 
 from vocos.config import Bands, Config, Window
 from vocos.nn.length import Length
-from vocos.nn.spectral import Framing, InverseSTFT, LogMel, MelScale, stft
-from vocos.voco import Facts, Voco
+from vocos.nn.mel import LogMel, MelScale
+from vocos.nn.spectral import Framing, InverseSTFT, stft
+from vocos.voco import Facts, Steps, Voco
 from vocos.weights.source import Checkpoint
 
 MOMENTUM = 0.99  # of the phase search, as Perraudin et al. recommend
@@ -99,6 +101,7 @@ class GriffinLim(Voco[GriffinLimConfig]):
     config_type = GriffinLimConfig
     checkpoints = {"griffinlim": Checkpoint(GriffinLimConfig(), about="trying things out: no weights, modest quality")}
     halves = {"encoder": (), "decoder": ()}
+    unstreamable = {"decoder": "the phase search makes every sample depend on all frames"}
 
     def describe(self, config: GriffinLimConfig) -> Facts:
         return Facts(
@@ -113,11 +116,12 @@ class GriffinLim(Voco[GriffinLimConfig]):
     def build(self, config: GriffinLimConfig) -> nn.Module:
         return GriffinLimNetwork(config)
 
-    def to_latents(self, audio: Tensor) -> Tensor:
-        return rearrange(self.network.features(audio[:, 0]), "b l d -> b d l")
+    def encoder_steps(self, network: Any) -> Steps:
+        return network.features.steps()
 
     def to_audio(self, latents: Tensor, length: int) -> Tensor:
-        return self.network.decode(rearrange(latents, "b d l -> b l d"), length)[:, None]
+        # Contiguous, for rounding depends on the strides, and the phase search magnifies it.
+        return self.network.decode(rearrange(latents, "b d l -> b l d").contiguous(), length)[:, None]
 
     def frames(self, samples: Length) -> Length:
         return self.hyperparameters.framing.frames(samples)

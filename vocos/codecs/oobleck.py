@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from torch import Tensor, nn
+from torch import nn
 
 from vocos.config import Config, expect, section
+from vocos.kernels import Pad
 from vocos.nn.blocks import Decoder, Encoder, SnakeBeta
-from vocos.nn.conv import pad_to_multiple
+from vocos.nn.hooked import step_of
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
 from vocos.nn.names import hub_names, numbered_names
-from vocos.voco import Facts
+from vocos.voco import Facts, Steps
 from vocos.voco.variational import VariationalVoco
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
@@ -223,12 +224,11 @@ class Oobleck(VariationalVoco[OobleckConfig]):
     def build(self, config: OobleckConfig) -> nn.Module:
         return OobleckNetwork(config)
 
-    def to_posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        mean, scale = self.network.encoder(pad_to_multiple(audio, self.hop_length).to(self.dtype)).chunk(2, dim=1)
-        return mean, scale
+    def posterior_steps(self, network: Any) -> Steps:
+        return Pad(0, 0, self.hop_length), self.cast, step_of(network.encoder)
 
-    def to_audio(self, latents: Tensor, length: int) -> Tensor:
-        return self.network.decoder(latents.to(self.dtype))
+    def decoder_steps(self, network: Any) -> Steps:
+        return self.cast, step_of(network.decoder)
 
     def frames(self, samples: Length) -> Length:
         padded = ceil_div(samples, self.hop_length) * self.hop_length

@@ -22,13 +22,22 @@ from torch import Tensor, nn
 
 from vocos.config import Config, Count, Window, brief
 from vocos.errors import CheckpointError
+from vocos.nn.hooked import step_of
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import seanet_names
 from vocos.nn.quantize import affordable_codebooks, euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
 from vocos.nn.spectral import Framing, hann_window
-from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
-from vocos.voco import Facts, Voco, batches, checks
+from vocos.nn.vocoder import (
+    Backbone,
+    FourierHead,
+    from_transformers,
+    to_transformers,
+    transformers_names,
+    vocoder_steps,
+)
+from vocos.voco import Facts, Steps, Voco, batches, checks
+from vocos.voco.streams import Stream
 from vocos.weights import formats, hub
 from vocos.weights.configs import as_component, component
 from vocos.weights.export import Target
@@ -289,8 +298,11 @@ class Encodec(Voco[EncodecConfig]):
         )
         return EncodecNetwork(config)
 
-    def to_latents(self, audio: Tensor) -> Tensor:
-        return self.network.encoder(audio.to(self.dtype))
+    def encoder_steps(self, network: Any) -> Steps:
+        return self.cast, step_of(network.encoder)
+
+    def decoder_steps(self, network: Any, row: int = 0) -> Steps:
+        return self.cast, *vocoder_steps(network, row)
 
     def decode(
         self,
@@ -326,13 +338,33 @@ class Encodec(Voco[EncodecConfig]):
         self.weights.require("decoder", "decode_codes")
         self.check_codes(codes, "decode_codes")
         checks.length(length)
-        enough = [rate for rate in sorted(self.bandwidths) if self.codebooks_for(rate) >= codes.shape[2]]
-        told = enough[0] if bandwidth is None else bandwidth
+        told = self._enough(codes.shape[2]) if bandwidth is None else bandwidth
         self._condition(self.hyperparameters, told, "decode_codes")
         return self.decode(self.codes_to_latents(codes), length, bandwidth=told)
 
+    def decode_stream(self, batch: int = 1, *, bandwidth: float | None = None) -> Stream:
+        """`decode` spread over time, as of `Voco.decode_stream`; `bandwidth` as of `decode`."""
+        self.weights.require("decoder", "decode_stream")
+        row = self._condition(self.hyperparameters, bandwidth, "decode_stream")
+        return Stream(self, "decode", batch, self.decoder_steps, {"row": row})
+
+    def decode_codes_stream(self, batch: int = 1, *, bandwidth: float | None = None) -> Stream:
+        """`decode_codes` spread over time; `bandwidth` as there, None for the one that the first piece tells."""
+        self.weights.require("decoder", "decode_codes_stream")
+        known = {} if bandwidth is None else {"row": self._condition(self.hyperparameters, bandwidth, "decode_codes")}
+        return Stream(self, "decode_codes", batch, self.decode_codes_steps, known)
+
+    def options_for(self, x: Tensor, call: str, options: dict[str, Any]) -> dict[str, Any]:
+        if call != "decode_codes" or options:
+            return options
+        return {"row": self._condition(self.hyperparameters, self._enough(x.shape[2]), call)}
+
+    def _enough(self, n_codebooks: int) -> float:
+        """The lowest bandwidth that so many codebooks take."""
+        return next(rate for rate in sorted(self.bandwidths) if self.codebooks_for(rate) >= n_codebooks)
+
     def to_audio(self, latents: Tensor, length: int, row: int = 0) -> Tensor:
-        return self.network.head(self.network.backbone(latents.to(self.dtype), row), length)
+        return self.run_steps(self.decoder_steps(self.network, row), latents, self.hop_length)
 
     def frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)

@@ -10,15 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from vocos.config import Bands, Config, Count, Window, brief
 from vocos.errors import CheckpointError
 from vocos.nn.length import Length
-from vocos.nn.spectral import Framing, LogMel, MelScale, hann_window
-from vocos.nn.vocoder import Backbone, FourierHead, from_transformers, to_transformers, transformers_names
-from vocos.voco import Facts, Voco
+from vocos.nn.mel import LogMel, MelScale
+from vocos.nn.spectral import Framing, hann_window
+from vocos.nn.vocoder import (
+    Backbone,
+    FourierHead,
+    from_transformers,
+    to_transformers,
+    transformers_names,
+    vocoder_steps,
+)
+from vocos.voco import Facts, Steps, Voco
 from vocos.weights.configs import as_component, component
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
@@ -179,11 +186,11 @@ class Mel(Voco[MelConfig]):
     def build(self, config: MelConfig) -> nn.Module:
         return MelNetwork(config)
 
-    def to_latents(self, audio: Tensor) -> Tensor:
-        return rearrange(self.network.features(audio[:, 0]), "b l d -> b d l")
+    def encoder_steps(self, network: Any) -> Steps:
+        return network.features.steps()
 
-    def to_audio(self, latents: Tensor, length: int) -> Tensor:
-        return self.network.head(self.network.backbone(latents.to(self.dtype)), length)
+    def decoder_steps(self, network: Any) -> Steps:
+        return self.cast, *vocoder_steps(network)
 
     def frames(self, samples: Length) -> Length:
         return self.hyperparameters.analysis.frames(samples)

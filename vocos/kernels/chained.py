@@ -1,20 +1,23 @@
-"""Modules whose work is chains of steps, made once for a set of layers and parameters.
+"""Modules whose work is a chain of steps, made once for a set of layers and parameters.
 
-Nobody tells a module that a layer inside of it has been replaced or hooked. So each call compares what chains are made
-of with what it was, in few passes that run in C: about a tenth of what it takes to make them.
+Nobody tells a module that a layer inside of it has been replaced or hooked. So each call compares what the chain is
+made of with what it was, in few passes that run in C: about a tenth of what it takes to make it.
 """
 
 from __future__ import annotations
 
-from itertools import chain, repeat
+import itertools
+from itertools import repeat
 from operator import contains, is_
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vocos.kernels.cache import Engined, Listed, is_plain, tensors_of
+from vocos.kernels import engines, steps, stream
+from vocos.kernels.cache import Cache, Engined, Listed, is_plain
 from vocos.kernels.steps import Chain
+from vocos.kernels.stream import Piece
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 END = object()  # of a list, so that one with more or fewer items is another
@@ -35,7 +38,7 @@ class Structure:
         self.children = [module._modules for module in self.modules]
         self.children_before = [dict(children) for children in self.children]
         self.parameters = [module._parameters.values() for module in self.modules]
-        self.parameters_before = (*chain.from_iterable(self.parameters), END)
+        self.parameters_before = (*itertools.chain.from_iterable(self.parameters), END)
         self.hooks = [getattr(module, name) for module in self.modules for name in HOOKS]
 
     def is_of(self, root: nn.Module) -> bool:
@@ -43,7 +46,7 @@ class Structure:
         return (
             self.modules[0] is root  # and not the original of a shallow copy
             and self.children == self.children_before
-            and all(map(is_, chain(*self.parameters, (END,)), self.parameters_before))
+            and all(map(is_, itertools.chain(*self.parameters, (END,)), self.parameters_before))
             and all(map(is_, map(type, self.modules), self.classes))
             and not any(self.hooks)
             and not any(map(contains, self.attributes, repeat("forward")))
@@ -55,50 +58,94 @@ class Structure:
         return all(id(tensor) in own for tensor in tensors if isinstance(tensor, Tensor))
 
 
-class Chains:
-    """A cache of the chains of one module. Copies and pickles of the cache are empty."""
+class Made:
+    """A cache of the chain of one module. Copies and pickles of the cache are empty."""
 
     def __init__(self) -> None:
-        self._kept: tuple[Structure, tuple[Chain, ...]] | None = None  # replaced whole, for threads
+        self._kept: tuple[Structure, Chain] | None = None  # replaced whole, for threads
 
-    def ready(self, module: Chained) -> tuple[Chain, ...]:
-        """What `chains` of the module gives, made anew when its layers or parameters have been replaced."""
+    def ready(self, module: Chained) -> Chain:
+        """What `chain` of the module gives, made anew when its layers or parameters have been replaced."""
         kept = self._kept
         if kept is not None and kept[0].is_of(module):
             return kept[1]
         if kept is not None:
             module.forget()  # what was made of other layers would keep their memory, too
         structure = Structure(module)  # before they are read: what another thread changes meanwhile is noticed
-        chains = tuple(map(Listed.of, module.chains()))
-        tensors = tensors_of(chains)
+        chain = Listed.of(module.chain())
+        tensors = chain.tensors
         # Parameters of a transform end with it; what is called or computed may differ at the next call.
         is_kept = structure.is_of(module) and is_plain(tensors) and structure.has(tensors)
-        self._kept = (structure, chains) if is_kept else None
-        return chains
+        self._kept = (structure, chain) if is_kept else None
+        return chain
 
     def clear(self) -> None:
         """Keep nothing."""
         self._kept = None
 
     def __reduce__(self) -> Any:
-        return Chains, ()
+        return Made, ()
+
+
+class OnEngine(NamedTuple):
+    """A chain as one step, on the engine that `kernels.run` chooses."""
+
+    chain: Chain
+    cache: Cache
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The chain on a whole signal: `[B, I, N]` -> `[B, O, M]`."""
+        return engines.run(self.chain, x, self.cache)
+
+    def start(self) -> Any:
+        """The state before the first piece."""
+        return ()
+
+    def advance(self, x: Piece, state: Any, is_last: bool) -> tuple[Piece, Any]:
+        """The chain on a piece more, as of `engines.advance`."""
+        return engines.advance(self.chain, x, state, is_last, self.cache)
+
+    def most(self, state: Any) -> int:
+        """As of `stream.most`."""
+        return sum(map(stream.most, self.chain, state))
+
+    @property
+    def period(self) -> steps.Range:
+        """As of a step."""
+        return steps.period(self.chain)
+
+    def length(self, n: int) -> int:
+        """As of a step."""
+        return steps.length(self.chain, n)
+
+    def final(self, n: int) -> int:
+        """As of a step."""
+        return steps.final(self.chain, n)
 
 
 class Chained(Engined):
-    """A module that runs chains of steps on an engine. A subclass gives `chains`, of which there are `n_caches`."""
+    """A module that runs a chain of steps on an engine. A subclass gives `chain`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._chains = Chains()
+        self._made = Made()
 
-    def chains(self) -> tuple[Chain, ...]:
-        """What the module computes, as far as chains do: made of its layers, and of nothing that changes by itself."""
+    def chain(self) -> Chain:
+        """What the module computes: made of its layers, and of nothing that changes by itself."""
         raise NotImplementedError
 
-    def ready_chains(self) -> tuple[Chain, ...]:
-        """The same, made once; a compiler sees them made, and keeps no guard on what was."""
-        return self.chains() if torch.compiler.is_compiling() else self._chains.ready(self)
+    def ready_chain(self) -> Chain:
+        """The same, made once; a compiler sees it made, and keeps no guard on what was."""
+        return self.chain() if torch.compiler.is_compiling() else self._made.ready(self)
+
+    def step(self) -> OnEngine:
+        """The module as one step of a longer chain."""
+        return OnEngine(self.ready_chain(), self.caches[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The chain on a whole signal: `[B, I, N]` -> `[B, O, M]`."""
+        return self.step()(x)
 
     def forget(self) -> None:
         super().forget()
-        self._chains.clear()
+        self._made.clear()

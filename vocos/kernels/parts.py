@@ -38,13 +38,13 @@ def in_parts(run: Callable[[Tensor, Range], Tensor], x: Tensor, outputs: int, pa
             if result is None:
                 if found.shape[:2] == (x.shape[0], outputs):  # for a part is at least a step
                     return found.contiguous()
-                result = _roomy(x.shape[0], outputs, found.shape[2], found.dtype)
+                result = roomy(x.shape[0], outputs, found.shape[2], found.dtype)
             result[row : row + rows, slice(*target)] = found
     assert result is not None  # noqa: S101  # for the type checker: a row has an output
     return result
 
 
-def _roomy(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor:
+def roomy(batch: int, length: int, channels: int, dtype: torch.dtype) -> Tensor:
     """An empty tensor; a large one by NumPy, which asks the system for large pages: it is then touched in less time."""
     size = batch * length * channels
     if size * dtype.itemsize < MAPPED_BYTES:

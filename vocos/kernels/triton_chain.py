@@ -15,6 +15,7 @@ another has compiled the kernels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -22,14 +23,11 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from vocos.errors import InvalidInput
-from vocos.kernels import triton_snake, triton_unit
+from vocos.kernels import steps, triton_snake, triton_unit
 from vocos.kernels.steps import (
     Average,
-    Called,
     Chain,
     Convolution,
-    Elu,
-    Pad,
     Periodic,
     Repeat,
     Residual,
@@ -194,7 +192,7 @@ def _plain(function: Callable[[Tensor], Tensor]) -> Runner:
     return lambda flow: Flow(function(flow.x))
 
 
-def _function(step: Average | Repeat | Elu | Pad | Convolution | Called) -> Callable[[Tensor], Tensor]:
+def _function(step: Step) -> Callable[[Tensor], Tensor]:
     match step:
         case Average():
             return _Average(step)
@@ -202,8 +200,7 @@ def _function(step: Average | Repeat | Elu | Pad | Convolution | Called) -> Call
             return _Repeat(step)
         case Convolution():
             return VendorConvolution(step)
-        case Elu() | Pad() | Called():  # of the last there is none: the reference runs chains that have one
-            return step.apply
+    return partial(steps.apply, step)
 
 
 class _Units:

@@ -94,4 +94,4 @@ class VendorTransposed:
         step = self.step
         y = convolve(x, self.weight, self.bias, padding=1).mT
         y = rearrange(y, "b t (s o) -> b (t s) o", s=step.stride).mT
-        return y[:, :, step.padding : step.padding + step.length(x.shape[2])]
+        return y[:, :, step.left : step.left + step.length(x.shape[2])]

@@ -170,12 +170,6 @@ def _joined(modules: Iterable[Any]) -> Chain:
 class Stack(kernels.Chained, Layers):
     """Layers that run as one chain, on the engine that `kernels.run` chooses."""
 
-    def chains(self) -> tuple[Chain, ...]:
-        return (self.chain(),)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return kernels.run(self.ready_chains()[0], x, self.caches[0])
-
 
 class Encoder(Stack):
     """Audio to features: a convolution, one block per stride, a snake and a convolution.

@@ -47,7 +47,8 @@ def transposed(conv: nn.ConvTranspose1d) -> Transposed | Called:
     """What a transposed convolution of kernel 2s computes, as a step of a chain."""
     if is_changed(conv, nn.ConvTranspose1d):
         return Called(conv)
-    return Transposed(conv.weight, conv.bias, conv.stride[0], int(conv.padding[0]), conv.output_padding[0])
+    padding = int(conv.padding[0])
+    return Transposed(conv.weight, conv.bias, conv.stride[0], padding, padding - conv.output_padding[0])
 
 
 def pad_to_multiple(audio: Tensor, multiple: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from vocos.errors import UnsupportedOperation
-from vocos.kernels import Called, Chain
+from vocos.kernels import Called, Chain, Chained, OnEngine
 
 
 def is_changed(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -30,6 +30,11 @@ def is_changed(module: nn.Module, kind: type[nn.Module]) -> bool:
 def chain_of(layer: Any) -> Chain:
     """The steps of a layer, or its call."""
     return (Called(layer),) if is_changed(layer, type(layer)) else layer.chain()
+
+
+def step_of(layer: Chained) -> OnEngine | Called:
+    """A module of a chain as one step of a longer chain, or its call."""
+    return Called(layer) if is_changed(layer, type(layer)) else layer.step()
 
 
 def refuse_changed(module: nn.Module, kind: type[nn.Module]) -> None:

@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vocos import kernels
-from vocos.kernels import Called, Chain, Convolution, Elu, Pad, Residual, steps
+from vocos.kernels import Called, Chain, Convolution, Elu, Pad, Recurrent, Residual, steps
 from vocos.nn.conv import convolution, transposed
 from vocos.nn.hooked import chain_of, is_changed
 
@@ -109,7 +109,8 @@ class SEANetTransposed(nn.Module):
 
     def chain(self) -> Chain:
         """What the module computes, its norm left out."""
-        return transposed(self.conv), Pad(-self.left, -self.right)
+        step = transposed(self.conv)
+        return (Called(self) if isinstance(step, Called) else step._replace(left=self.left, right=self.right),)
 
     def forward(self, x: Tensor) -> Tensor:
         whole = self.norm(self.conv(x))
@@ -173,9 +174,15 @@ class ResidualLSTM(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(channels, channels, num_layers=n_layers)
 
+    def chain(self) -> Chain:
+        """What the module computes."""
+        if is_changed(self.lstm, nn.LSTM):
+            return (Called(self),)
+        return (Recurrent(tuple(weight for layer in self.lstm.all_weights for weight in layer)),)
+
     def forward(self, x: Tensor) -> Tensor:
-        steps = rearrange(x, "b c l -> l b c")
-        return x + rearrange(self.lstm(steps)[0], "l b c -> b c l").to(x.dtype)
+        over_time = rearrange(x, "b c l -> l b c")
+        return x + rearrange(self.lstm(over_time)[0], "l b c -> b c l").to(x.dtype)
 
 
 def _lstm(channels: int, style: SEANetStyle) -> list[nn.Module]:
@@ -183,31 +190,20 @@ def _lstm(channels: int, style: SEANetStyle) -> list[nn.Module]:
 
 
 class SEANet(kernels.Chained):
-    """Layers of which those before and after the LSTM run as chains, unless they have norms over all of time."""
+    """Layers that run as one chain, unless they have norms over all of time."""
 
     layers: nn.Sequential
-    n_caches = 2
 
     def __init__(self, style: SEANetStyle) -> None:
         super().__init__()
         self.uses_engine = not style.has_norm
 
-    def chains(self) -> tuple[Chain, ...]:
-        """What the layers before the LSTM and those after it compute."""
-        place = self._lstm_place()
-        if place is None:
-            return _joined(self.layers), ()
-        return _joined(self.layers[:place]), _joined(self.layers[place + 1 :])
+    def chain(self) -> Chain:
+        """What the layers compute, their norms left out."""
+        return _joined(self.layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.uses_engine:
-            return self.layers(x)
-        before, after = self.ready_chains()
-        x, place = kernels.run(before, x, self.caches[0]), self._lstm_place()
-        return x if place is None else kernels.run(after, self.layers[place](x), self.caches[1])
-
-    def _lstm_place(self) -> int | None:
-        return next((i for i, layer in enumerate(self.layers) if isinstance(layer, ResidualLSTM)), None)
+        return super().forward(x) if self.uses_engine else self.layers(x)
 
 
 class SEANetEncoder(SEANet):

@@ -1,4 +1,4 @@
-"""Short-time Fourier transforms and mel filters, always in float32, whatever the dtype of the module.
+"""Short-time Fourier transforms, always in float32, whatever the dtype of the module.
 
 Two paddings put the frames of a transform of size n_fft at multiples of the hop:
 
@@ -10,26 +10,27 @@ Two paddings put the frames of a transform of size n_fft at multiples of the hop
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocos.kernels import Constant
+from vocos.kernels.steps import Range
 from vocos.nn.length import Length
 
 CPU = torch.device("cpu")
-LOG_FLOOR = 1e-7  # of the mel magnitudes, before the logarithm: -16.118
 ENVELOPE_FLOOR = 0.1  # below, dividing by the window envelope magnifies errors too much to call the result audio
 
-# Slaney's scale: 15 steps of 200/3 Hz up to 1 kHz, then 27 steps for each factor of 6.4.
-SLANEY_LINEAR_HZ = 200.0 / 3.0
-SLANEY_KNEE_HZ = 1000.0
-SLANEY_KNEE = SLANEY_KNEE_HZ / SLANEY_LINEAR_HZ
-SLANEY_STEP = math.log(6.4) / 27.0
+
+def in_float32(device: torch.device) -> AbstractContextManager[Any]:
+    """Within it, autocast leaves numbers alone; the meta device has no autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 @dataclass(frozen=True)
@@ -85,101 +86,39 @@ def hann_window(n_fft: int) -> Tensor:
     return torch.hann_window(n_fft, periodic=True, dtype=torch.float32, device="cpu")
 
 
-@dataclass(frozen=True)
-class MelScale:
-    """Triangular filters between points that are equally spaced on a mel scale.
+class Framed(NamedTuple):
+    """A step that makes a frame of every window of the signal. Shape: `[B, I, N]` -> `[B, O, (N - size) // hop + 1]`.
 
-    Args:
-        sampling_rate: of the audio, in Hz.
-        n_mels: number of filters.
-        f_min: lowest frequency, in Hz.
-        f_max: highest frequency, in Hz; 0 for half the sampling rate.
-        scale: "htk", m = 2595 log10(1 + f/700), or "slaney", linear up to 1 kHz and logarithmic above.
-        norm: "none", or "slaney" for triangles of equal area.
-
-    Source: HTK Book, section 5.4; Slaney, "Auditory Toolbox", Interval Research TR 1998-010.
+    Attributes:
+        function: makes frames of the windows that lie inside of a signal.
+        size: samples of a window.
+        hop: samples from one to the next.
     """
 
-    sampling_rate: int
-    n_mels: int
-    f_min: float = 0.0
-    f_max: float = 0.0
-    scale: str = "htk"
-    norm: str = "none"
-
-    def problem(self) -> str | None:
-        """The reason why these numbers make no filters; None if they do."""
-        if self.scale not in ("htk", "slaney") or self.norm not in ("none", "slaney"):
-            return f"mel_scale {self.scale!r} with norm {self.norm!r}"
-        if not 0 <= self.f_min < self.top_hz <= self.sampling_rate / 2:
-            return f"mel filters from {self.f_min} to {self.top_hz} Hz at {self.sampling_rate} Hz"
-        return None
+    function: Callable[[Tensor], Tensor]
+    size: int
+    hop: int
 
     @property
-    def top_hz(self) -> float:
-        """Highest frequency."""
-        return self.f_max or float(self.sampling_rate // 2)
+    def period(self) -> Range:
+        """A hop."""
+        return self.hop, 1
 
-    def filters(self, n_fft: int) -> Tensor:
-        """The filters for a transform of this size: `[n_fft / 2 + 1, n_mels]`, float32, on the CPU.
+    def part(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
+        """The frames of the windows."""
+        return self.function(x)
 
-        Evaluated in float32 step by step, which gives the buffer of the published checkpoints to float rounding.
-        """
-        corners_hz = self.corners_hz()
-        nyquist_hz = float(self.sampling_rate // 2)
-        bins_hz = torch.linspace(0.0, nyquist_hz, n_fft // 2 + 1, dtype=torch.float32, device="cpu")
-        width = corners_hz[1:] - corners_hz[:-1]
-        distance = corners_hz[None, :] - bins_hz[:, None]
-        rising = -distance[:, :-2] / width[:-1]
-        falling = distance[:, 2:] / width[1:]
-        triangles = torch.minimum(rising, falling).clamp(min=0.0)
-        return triangles * (2.0 / (corners_hz[2:] - corners_hz[:-2])) if self.norm == "slaney" else triangles
+    def length(self, n: int) -> int:
+        """Windows that fit."""
+        return (n - self.size) // self.hop + 1
 
-    def corners_hz(self) -> Tensor:
-        """Where the triangles begin, peak and end: `[n_mels + 2]` frequencies, float32, on the CPU."""
-        bottom, top = self._mel(self.f_min), self._mel(self.top_hz)
-        return self._hz(torch.linspace(bottom, top, self.n_mels + 2, dtype=torch.float32, device="cpu"))
+    def final(self, n: int) -> int:
+        """The same."""
+        return max(0, self.length(n))
 
-    def _mel(self, hz: float) -> float:
-        if self.scale == "htk":
-            return 2595.0 * math.log10(1.0 + hz / 700.0)
-        return (
-            hz / SLANEY_LINEAR_HZ if hz < SLANEY_KNEE_HZ else SLANEY_KNEE + math.log(hz / SLANEY_KNEE_HZ) / SLANEY_STEP
-        )
-
-    def _hz(self, mels: Tensor) -> Tensor:
-        if self.scale == "htk":
-            return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
-        above = SLANEY_KNEE_HZ * torch.exp(SLANEY_STEP * (mels - SLANEY_KNEE))
-        return torch.where(mels < SLANEY_KNEE, SLANEY_LINEAR_HZ * mels, above)
-
-
-class LogMel(nn.Module):
-    """Natural logarithm of the mel-filtered magnitude spectrum, floored at 1e-7.
-
-    Shape: `[B, N]` -> `[B, frames(N), n_mels]`.
-    """
-
-    def __init__(self, mel: MelScale, framing: Framing) -> None:
-        super().__init__()
-        self.framing = framing
-        self.constant_window = Constant(partial(hann_window, framing.n_fft))
-        self.constant_filters = Constant(partial(mel.filters, framing.n_fft))
-
-    @property
-    def window(self) -> Tensor:
-        """`[n_fft]`, float32, on the CPU."""
-        return self.constant_window.on(CPU)
-
-    @property
-    def filters(self) -> Tensor:
-        """`[n_fft / 2 + 1, n_mels]`, float32, on the CPU."""
-        return self.constant_filters.on(CPU)
-
-    def forward(self, audio: Tensor) -> Tensor:
-        with torch.autocast(audio.device.type, enabled=False):
-            magnitude = stft(audio.float(), self.constant_window.on(audio.device), self.framing).abs()
-            return torch.matmul(magnitude, self.constant_filters.on(audio.device)).clamp(min=LOG_FLOOR).log()
+    def span(self, start: int, stop: int) -> Range:
+        """From the first window to the last."""
+        return start * self.hop, (stop - 1) * self.hop + self.size
 
 
 def stft(audio: Tensor, window: Tensor, framing: Framing) -> Tensor:
@@ -234,12 +173,52 @@ class InverseSTFT(nn.Module):
         """Windowed frames, each by itself: `[B, L, n_fft/2 + 1]` -> `[B, L, n_fft]`."""
         return windowed_frames(spectrum, self.constant_window.on(spectrum.device))
 
+    def step(self) -> Overlapped:
+        """`joined` as a step, with the tail: `[B, n_fft, L]` -> `[B, 1, samples(L) + tail]`."""
+        return Overlapped(self.constant_window, self.framing, self.tail)
+
     def joined(self, frames: Tensor, length: int | None = None) -> Tensor:
         """Audio of frames: `[B, L, n_fft]` -> `[B, samples]`, as `forward`."""
         samples = self.framing.samples(frames.shape[1])
         if length is not None:
             samples = min(length, samples + self.tail)
         return overlap_added(frames, self.constant_window.on(frames.device), self.framing, samples)
+
+
+class Overlapped(NamedTuple):
+    """A step that adds up windowed frames; a sample is a sum of all frames that reach it, in float32.
+
+    Shape: `[B, n_fft, L]` -> `[B, 1, samples(L) + tail]`.
+    """
+
+    window: Constant
+    framing: Framing
+    tail: int
+
+    @property
+    def period(self) -> Range:
+        """A frame."""
+        return 1, self.framing.hop_length
+
+    def part(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
+        """The samples that the frames reach."""
+        with in_float32(x.device):
+            first = source[0] * self.framing.hop_length - self.framing.pad
+            inside = slice(target[0] - first, target[1] - first)
+            return _overlap_added(x.mT, self.window.on(x.device), self.framing.hop_length, inside)[:, None]
+
+    def length(self, n: int) -> int:
+        """With what the last frame has past its centre."""
+        return self.framing.samples(n) + self.tail
+
+    def final(self, n: int) -> int:
+        """Up to where the next frame begins."""
+        return max(0, n * self.framing.hop_length - self.framing.pad)
+
+    def span(self, start: int, stop: int) -> Range:
+        """The frames that reach these samples."""
+        pad, hop = self.framing.pad, self.framing.hop_length
+        return (start + pad - self.framing.n_fft) // hop + 1, (stop - 1 + pad) // hop + 1
 
 
 def windowed_frames(spectrum: Tensor, window: Tensor) -> Tensor:
@@ -249,7 +228,10 @@ def windowed_frames(spectrum: Tensor, window: Tensor) -> Tensor:
 
 def overlap_added(frames: Tensor, window: Tensor, framing: Framing, samples: int) -> Tensor:
     """Samples of windowed frames, divided by the envelope of the squared window: `[B, L, n_fft]` -> `[B, samples]`."""
-    hop, inside = framing.hop_length, slice(framing.pad, framing.pad + samples)
+    return _overlap_added(frames, window, framing.hop_length, slice(framing.pad, framing.pad + samples))
+
+
+def _overlap_added(frames: Tensor, window: Tensor, hop: int, inside: slice) -> Tensor:
     envelope = overlapped(window.square().expand(1, frames.shape[1], -1), hop)
     return overlapped(frames, hop)[:, inside] / envelope[:, inside]
 

@@ -10,16 +10,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from vocos import kernels
 from vocos.config import expect
+from vocos.kernels import Called, Chain, Window, steps
 from vocos.nn.conv import same_conv
 from vocos.nn.hooked import is_changed
-from vocos.nn.spectral import Framing, InverseSTFT
+from vocos.nn.spectral import Framing, InverseSTFT, Overlapped, in_float32
 
 NORM_EPSILON = 1e-6  # of every LayerNorm here; not PyTorch's 1e-5
+REACH = 3  # frames to each side that a convolution of kernel 7 reads
 MAGNITUDE_CAP = 100.0  # of the spectrum, after the exponential
 
 
@@ -56,16 +57,24 @@ def _normalised(norm: nn.Module, x: Tensor, condition: int) -> Tensor:
     return norm(x, condition) if isinstance(norm, AdaLayerNorm) else norm(x)
 
 
-def channel_last(conv: nn.Conv1d, x: Tensor) -> Tensor:
+def channel_last(conv: nn.Conv1d, x: Tensor, left: int, right: int) -> Tensor:
     """A convolution of channel-last data, as one in two dimensions: libraries then need not transpose it.
 
-    Shape: `[B, L, inputs]` -> `[B, L, outputs]`.
+    Args:
+        conv: of kernel k; called as it is, with its own padding, if it was changed.
+        x: `[B, L, inputs]`.
+        left, right: zeros at the ends.
+
+    Returns:
+        `[B, left + L + right - k + 1, outputs]`.
     """
     if is_changed(conv, nn.Conv1d):
         called: Tensor = conv(x.mT).mT
         return called
+    if left != right:
+        x, left = F.pad(x, (0, 0, left, right)), 0
     weight = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
-    y = F.conv2d(x.mT[:, :, None], weight, conv.bias, padding=(0, int(conv.padding[0])), groups=conv.groups)
+    y = F.conv2d(x.mT[:, :, None], weight, conv.bias, padding=(0, left), groups=conv.groups)
     return y[:, :, 0].mT
 
 
@@ -94,7 +103,15 @@ class ConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.empty(channels))
 
     def forward(self, x: Tensor, condition: int) -> Tensor:
-        y = _normalised(self.norm, channel_last(self.dwconv, x), condition)
+        return self.window(x, condition, REACH, REACH)
+
+    def window(self, x: Tensor, condition: int, left: int, right: int) -> Tensor:
+        """The block with so many zeros at the ends, for the frames that have all of their window.
+
+        Shape: `[B, L, C]` -> `[B, left + L + right - 6, C]`.
+        """
+        y = _normalised(self.norm, channel_last(self.dwconv, x, left, right), condition)
+        x = x[:, REACH - left : x.shape[1] - REACH + right]
         wide, narrow = self.pwconv1, self.pwconv2
         if is_changed(wide, Dense) or is_changed(narrow, Dense):
             y = narrow(F.gelu(wide(y)))  # a wrapper adds to the product, before the activation
@@ -125,10 +142,31 @@ class Backbone(nn.Module):
         self.final_layer_norm = nn.LayerNorm(channels, eps=NORM_EPSILON)
 
     def forward(self, features: Tensor, condition: int = 0) -> Tensor:
-        x = _normalised(self.norm, channel_last(self.embed, rearrange(features, "b c l -> b l c")), condition)
+        return steps.run(self.chain(condition), features).mT
+
+    def chain(self, condition: int = 0) -> Chain:
+        """What the module computes, `[B, inputs, L]` -> `[B, channels, L]`; any layer that was changed is called."""
+
+        def first(x: Tensor, left: int = REACH, right: int = REACH) -> Tensor:
+            return _normalised(self.norm, channel_last(self.embed, x.mT, left, right), condition).mT
+
+        def last(x: Tensor) -> Tensor:
+            y: Tensor = self.final_layer_norm(x.mT)
+            return y.mT
+
+        is_called = is_changed(self.embed, nn.Conv1d)
+        found = [Called(first) if is_called else Window(first, REACH, REACH)]
         for block in self.convnext:
-            x = block(x, condition)
-        return self.final_layer_norm(x)
+            assert isinstance(block, nn.Module)  # noqa: S101 - for the type checker
+            found.append(_block_step(block, condition))
+        return (*found, Window(last))
+
+
+def _block_step(block: Any, condition: int) -> Called | Window:
+    """A block as a step; called on the whole signal if it, or its convolution, was changed."""
+    if is_changed(block, ConvNeXtBlock) or is_changed(block.dwconv, nn.Conv1d):
+        return Called(lambda x: block(x.mT, condition).mT)
+    return Window(lambda x, left, right: block.window(x.mT, condition, left, right).mT, REACH, REACH)
 
 
 class FourierHead(nn.Module):
@@ -145,18 +183,38 @@ class FourierHead(nn.Module):
     def forward(self, x: Tensor, length: int | None = None) -> Tensor:
         is_called = is_changed(self.out, Dense)
         frames = self._frames(x) if is_called else kernels.by_rows(self._frames, x, self.out.weight)
-        with torch.autocast(x.device.type, enabled=False):
+        with in_float32(x.device):
             return self.istft.joined(frames, length)[:, None]
+
+    def steps(self) -> tuple[Window, Overlapped]:
+        """The same as steps, `[B, channels, L]` -> `[B, 1, samples(L) + tail]`."""
+        is_called = is_changed(self.out, Dense)
+
+        def frames(x: Tensor) -> Tensor:
+            return (self._frames(x.mT) if is_called else kernels.by_rows(self._frames, x.mT, self.out.weight)).mT
+
+        return Window(frames), self.istft.step()
 
     def spectrum(self, x: Tensor) -> Tensor:
         """Fourier coefficients: `[B, L, channels]` -> `[B, L, n_fft/2 + 1]`, complex64."""
         coefficients = self.out(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with in_float32(x.device):
             log_magnitude, phase = coefficients.float().chunk(2, dim=-1)
             return torch.polar(log_magnitude.exp().clamp(max=MAGNITUDE_CAP), phase)
 
     def _frames(self, x: Tensor) -> Tensor:
         return self.istft.frames(self.spectrum(x))
+
+
+def vocoder_steps(network: Any, condition: int = 0) -> tuple[Any, ...]:
+    """The backbone and the head of a network as steps, or calls: `[B, inputs, L]` -> `[B, 1, samples(L) + tail]`."""
+    backbone, head = network.backbone, network.head
+    first: tuple[Any, ...] = (Called(lambda x: backbone(x, condition).mT),)
+    last: tuple[Any, ...] = (Called(lambda x: head(x.mT)),)
+    return (
+        *(first if is_changed(backbone, Backbone) else backbone.chain(condition)),
+        *(last if is_changed(head, FourierHead) else head.steps()),
+    )
 
 
 # What the transformers port calls the hyperparameters, and the values of those it has in a config without a choice.

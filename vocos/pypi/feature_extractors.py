@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from vocos.codecs.vocos_encodec import COMPANIONS, Encodec, EncodecConfig
 from vocos.config import Bands, Window, brief
 from vocos.errors import InvalidInput, UnsupportedOperation
+from vocos.nn.mel import MelScale
 from vocos.nn.quantize import euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
-from vocos.nn.spectral import Framing, MelScale
+from vocos.nn.spectral import Framing
 from vocos.pypi.checks import check_floats, check_tensor, condition, unfilled
 from vocos.pypi.modules import safe_log
 from vocos.pypi.spectrograms import MelSpectrogram

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vocos.config import Window
 from vocos.errors import InvalidInput
 from vocos.nn import vocoder
-from vocos.nn.spectral import MelScale
+from vocos.nn.mel import MelScale
 from vocos.nn.vocoder import MAGNITUDE_CAP, Dense
 from vocos.pypi.checks import check_tensor, untouched
 from vocos.pypi.modules import symexp

@@ -66,7 +66,7 @@ class VocosBackbone(Backbone):
             row = condition(row, self.norm.scale.num_embeddings)
         if untouched((nn.Conv1d,), self.embed):
             check_tensor(x, f"decode: expected features [batch, {self.input_channels}, frames]", self._sizes, HINT)
-            y = channel_last(self.embed, x.to(self.embed.weight.dtype).mT)
+            y = channel_last(self.embed, x.to(self.embed.weight.dtype).mT, 3, 3)
         else:
             y = self.embed(x).mT
         y = (self.norm(y, cond_embedding_id=row) if self.adanorm else self.norm(y)).mT

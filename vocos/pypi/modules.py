@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocos.nn import vocoder
-from vocos.nn.spectral import LOG_FLOOR
+from vocos.nn.mel import LOG_FLOOR
 from vocos.pypi.checks import check_floats, condition, untouched
 
 

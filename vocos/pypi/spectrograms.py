@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vocos.errors import InvalidInput
-from vocos.nn import spectral
+from vocos.nn import mel
 from vocos.nn.spectral import hann_window, unpadded_stft
 from vocos.pypi.checks import check_floats
 from vocos.pypi.spectral_ops import Constants
@@ -61,7 +61,7 @@ class MelScale(Constants):
 
     fb: Tensor
 
-    def __init__(self, scale: spectral.MelScale, n_stft: int) -> None:
+    def __init__(self, scale: mel.MelScale, n_stft: int) -> None:
         super().__init__()
         self.sample_rate, self.n_mels, self.n_stft = scale.sampling_rate, scale.n_mels, n_stft
         self.f_min, self.f_max, self.mel_scale = scale.f_min, scale.top_hz, scale.scale
@@ -84,7 +84,7 @@ class MelSpectrogram(torch.nn.Module):
     Shape: `[..., N]` -> `[..., n_mels, L]`.
     """
 
-    def __init__(self, scale: spectral.MelScale, n_fft: int, hop_length: int, center: bool) -> None:
+    def __init__(self, scale: mel.MelScale, n_fft: int, hop_length: int, center: bool) -> None:
         super().__init__()
         self.sample_rate, self.n_mels = scale.sampling_rate, scale.n_mels
         self.f_min, self.f_max = scale.f_min, scale.f_max or None

@@ -53,6 +53,24 @@ def latents(value: Any, latent_dim: int, minimum: int, call: str = "decode") -> 
         raise InvalidInput(f"{expected} with at least {minimum} frames, got {shape}; fewer frames cannot be decoded")
 
 
+def piece(value: Any, size: int, call: str, what: str) -> None:
+    """Raise InvalidInput unless the value is a piece of float audio or latents, `[batch, 0 or more, size]`."""
+    expected = f"{call}: expected {what} [batch, any, {size}]"
+    shape = _floating(value, expected, "codes and int16 samples are not what this stream takes")
+    if len(shape) != 3 or shape[2] != size:
+        raise InvalidInput(
+            f"{expected}, got {shape}; the last axis is that of the channels or latents, batch goes first"
+        )
+
+
+def scales(value: Any, codes: Tensor, call: str) -> None:
+    """Raise InvalidInput unless the value has float scales `[batch, chunks]` for some codes."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != 2 or len(value) != len(codes):
+        given = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise InvalidInput(f"{call}: expected scales float [{len(codes)}, chunks that begin here], got {given}")
+    device(value, codes.device, call)
+
+
 def finite(value: Tensor, what: str, start: int = 0) -> None:
     """Raise InvalidInput unless all numbers of a tensor `[batch, length, ...]` are finite; one pass over it.
 

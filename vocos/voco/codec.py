@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple
+from typing import Any, ClassVar, Generic
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from vocos import kernels
 from vocos.config import Config
 from vocos.errors import InvalidInput, UnsupportedOperation
 from vocos.nn.length import Length
 from vocos.nn.quantize import affordable_codebooks
 from vocos.voco import checks
 from vocos.voco.codes import ScaledCodes
+from vocos.voco.facts import Facts, Steps
 from vocos.voco.lazy import LazyModule
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
@@ -27,25 +29,11 @@ from vocos.weights.tensors import TensorFile
 from vocos.weights.weights import ConfigT, Weights
 
 
-class Facts(NamedTuple):
-    """The facts of a codec, as its author computes them from a config; `Codec` has a property of each name."""
-
-    sampling_rate: int
-    channel: int
-    latent_dim: int
-    hop_length: int
-    minimum_samples: int = 1
-    minimum_frames: int = 1
-    n_codebooks: int | None = None
-    codebook_size: int | None = None
-    bandwidths: tuple[float, ...] = ()
-
-
 class Codec(LazyModule, Generic[ConfigT]):
     """A codec as its author describes it. `vocos.Voco` adds what users call; authors subclass that.
 
     The attributes, and the methods down to "What follows", are what an author may give. Only `config_type`, `describe`,
-    `build`, `to_latents`, `to_audio`, `frames` and `samples` have to be given.
+    `build`, `encoder_steps` or `to_latents`, `decoder_steps` or `to_audio`, `frames` and `samples` have to be given.
 
     Args:
         location: where the weights are; None for the default checkpoint.
@@ -63,6 +51,7 @@ class Codec(LazyModule, Generic[ConfigT]):
         halves: attributes of the network that only the "encoder" needs, and those that only the "decoder" needs; both
             halves need the rest. The network of a config may lack some. None for a codec that cannot be halved.
         weightless: the halves, of "encoder" and "decoder", that have no weights and so need no file.
+        unstreamable: for a half of "encoder" and "decoder" that needs the whole signal, the reason in a few words.
         weights: the weights: their location, their config, and how a network gets them.
     """
 
@@ -74,6 +63,7 @@ class Codec(LazyModule, Generic[ConfigT]):
     targets: ClassVar[tuple[Target[Any], ...]] = ()
     halves: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
     weightless: ClassVar[tuple[str, ...]] = ()
+    unstreamable: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self,
@@ -93,13 +83,25 @@ class Codec(LazyModule, Generic[ConfigT]):
         """The network of a config. It is built on the meta device, so nothing may be computed for its parameters."""
         raise NotImplementedError
 
-    def to_latents(self, audio: Tensor) -> Tensor:
-        """Latents `[B, latent_dim, L]` of audio `[B, channel, N]`, L = `frames(N)`."""
+    def encoder_steps(self, network: Any) -> Steps:
+        """What makes latents `[B, latent_dim, L]` of audio `[B, channel, N]`, L = `frames(N)`, step by step.
+
+        The steps are those of `vocos.kernels`; a module that is `kernels.Chained` is one by `nn.hooked.step_of`. The
+        network may be on the meta device. From the steps follow whole calls, streams and their delay.
+        """
         raise NotImplementedError
 
-    def to_audio(self, latents: Tensor, length: int) -> Tensor:
-        """Audio `[B, channel, N]` of latents `[B, latent_dim, L]`. `length` are wanted, N may differ."""
+    def decoder_steps(self, network: Any) -> Steps:
+        """What makes audio `[B, channel, N]` of latents `[B, latent_dim, L]`, N >= `samples(L)`, step by step."""
         raise NotImplementedError
+
+    def to_latents(self, audio: Tensor) -> Tensor:
+        """Latents of audio, as `encoder_steps`; given instead of them where a frame depends on all of the audio."""
+        return self.run_steps(self.encoder_steps(self.network), audio)
+
+    def to_audio(self, latents: Tensor, length: int) -> Tensor:
+        """Audio of latents, as `decoder_steps`; or instead of them. `length` are wanted, N may differ."""
+        return self.run_steps(self.decoder_steps(self.network), latents, self.hop_length)
 
     def frames(self, samples: Length) -> Length:
         """Frames of a number of samples, 1 or more, in arithmetic that works on integers and on integer tensors."""
@@ -124,6 +126,31 @@ class Codec(LazyModule, Generic[ConfigT]):
     def unpack_codes(self, codes: Tensor) -> Tensor:
         """Latents `[B, L, D]` of the codes that a call was given."""
         return rearrange(self.dequantize(rearrange(codes, "b l k -> b k l").long()), "b d l -> b l d")
+
+    def encode_codes_steps(self, network: Any, n_codebooks: int) -> Steps:
+        """What makes codes `[B, n_codebooks, L]` of audio, as far as `given_codes` does not."""
+
+        def packed(latents: Tensor) -> Tensor:
+            checks.finite(latents.mT, "encode_codes: latents of the audio")
+            return self.pack_codes(latents.mT.to(self.dtype), n_codebooks).mT
+
+        return *self.encoder_steps(network), kernels.Window(packed)
+
+    def given_codes(self, found: Tensor) -> Any:
+        """Codes as calls return them, of what `encode_codes_steps` makes, `[B, L, n_codebooks]`."""
+        return found
+
+    def decode_codes_steps(self, network: Any, **options: Any) -> Steps:
+        """What makes audio of codes `[B, k, L]`, whatever their integer type; options as of `decoder_steps`."""
+
+        def unpacked(codes: Tensor) -> Tensor:
+            return self.unpack_codes(codes.mT).to(self.dtype).mT
+
+        return kernels.Window(unpacked), *self.decoder_steps(network, **options)
+
+    def options_for(self, x: Tensor, call: str, options: dict[str, Any]) -> dict[str, Any]:
+        """Options of a stream, completed by what its first piece tells."""
+        return options
 
     def check_codes(self, codes: Tensor, call: str) -> None:
         """Raise InvalidInput unless these are codes that this codec can decode."""
@@ -153,6 +180,24 @@ class Codec(LazyModule, Generic[ConfigT]):
         raise NotImplementedError
 
     # What follows
+
+    def run_steps(self, steps: Steps, x: Tensor, rate: int = 1, result: Tensor | None = None) -> Tensor:
+        """Steps on a whole signal; see `kernels.whole`."""
+        return kernels.whole(steps, x, self.network.parameters(), rate, result)
+
+    @property
+    def cast(self) -> kernels.Window:
+        """A step that gives numbers the dtype of the module."""
+        return kernels.Window(lambda x: x.to(self.dtype))
+
+    def stream_obstacle(self, part: str) -> str | None:
+        """Why a half of the codec, "encoder" or "decoder", cannot work on a stream; None if it can."""
+        if part in self.unstreamable:
+            return self.unstreamable[part]
+        hook, whole = {"encoder": ("encoder_steps", "to_latents"), "decoder": ("decoder_steps", "to_audio")}[part]
+        if getattr(type(self), hook) is getattr(Codec, hook):
+            return f"its class gives {whole}, for whole signals, and not {hook}"
+        return None
 
     @property
     def name(self) -> str:
@@ -235,11 +280,7 @@ class Codec(LazyModule, Generic[ConfigT]):
         return self.facts.bandwidths
 
     def codebook_shape(self, call: str) -> tuple[int, int]:
-        """Codebooks of the codec, and entries of each.
-
-        Raises:
-            UnsupportedOperation: if it has none.
-        """
+        """Codebooks of the codec, and entries of each. Raises UnsupportedOperation if it has none."""
         if self.n_codebooks is None or self.codebook_size is None:
             raise UnsupportedOperation(
                 f"{call}: {self.name} has no codes, only continuous latents; dac and encodec have codes"
@@ -277,26 +318,18 @@ class Codec(LazyModule, Generic[ConfigT]):
         return self.weights.alternatives
 
     def fetch(self) -> list[Path]:
-        """Download the files of the weights, without loading them.
-
-        Returns:
-            Paths of the config, if it has a file, of the weights, and of a second file that completes them.
-        """
+        """Download the files of the weights, without loading them, and give their paths: the config's first."""
         return self.weights.fetch()
 
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `config.json`, which `get_voco(name, weights=folder)` reads back.
 
-        A codec made with `part=` writes that half, which is read back with the same `part=`. An older file of the same
-        name is replaced only by a complete one.
+        A half, of `part=`, is read back with the same `part=`. An older file is replaced only by a complete one.
         """
         self.export(folder, "vocos")
 
     def export(self, folder: str | Path, target: str) -> list[Path]:
-        """Write the weights in a public layout, or "vocos" for our own.
-
-        Returns:
-            The files written.
+        """Write the weights in a public layout, or "vocos" for our own, and give the paths of the files.
 
         Raises:
             InvalidInput: if the codec has no such layout, or it cannot hold these weights.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -13,6 +14,7 @@ from vocos.errors import InvalidInput
 from vocos.nn.length import Length
 from vocos.voco import batches, checks, rows
 from vocos.voco.codec import Codec
+from vocos.voco.streams import Stream
 from vocos.weights.weights import ConfigT
 
 
@@ -122,6 +124,40 @@ class Voco(Codec[ConfigT]):
         """
         return batches.decode(self, latents, lengths, lambda latents, length, rows: self.decode(latents, length))
 
+    def encode_stream(self, batch: int = 1) -> Stream:
+        """`encode` spread over time: audio in pieces -> latents, each as soon as it is final. See `Stream`.
+
+        Args:
+            batch: rows of every piece.
+
+        Raises:
+            UnsupportedOperation: if a frame depends on all of the audio.
+        """
+        return Stream(self, "encode", batch, self.encoder_steps, {})
+
+    def decode_stream(self, batch: int = 1) -> Stream:
+        """`decode` spread over time: latents in pieces -> audio, each sample as soon as it is final. See `Stream`.
+
+        Args:
+            batch: rows of every piece.
+
+        Raises:
+            UnsupportedOperation: if a sample depends on all of the latents.
+        """
+        return Stream(self, "decode", batch, self.decoder_steps, {})
+
+    def encode_codes_stream(
+        self, batch: int = 1, n_codebooks: int | None = None, bandwidth: float | None = None
+    ) -> Stream:
+        """`encode_codes` spread over time: audio in pieces -> codes. `n_codebooks` and `bandwidth` are as there."""
+        count = self.count_codebooks("encode_codes_stream", n_codebooks, bandwidth)
+        return Stream(self, "encode_codes", batch, self.encode_codes_steps, {"n_codebooks": count})
+
+    def decode_codes_stream(self, batch: int = 1) -> Stream:
+        """`decode_codes` spread over time: codes in pieces -> audio."""
+        self.codebook_shape("decode_codes_stream")
+        return Stream(self, "decode_codes", batch, self.decode_codes_steps, {})
+
     def _coded(self, encode: Callable[[Tensor], Tensor], audio: Tensor, mask: Tensor | None) -> Tensor:
         """`encode`, with the given function instead of `to_latents`."""
         self.weights.require("encoder", "encode")
@@ -189,10 +225,20 @@ class Voco(Codec[ConfigT]):
         """
         self.weights.require("encoder", "encode_codes")
         count = self.count_codebooks("encode_codes", n_codebooks, bandwidth)
+        if self.stream_obstacle("encoder") is None:  # then no latents of a long signal are held
+            return self._codes_of(audio, count)
         latents = self.encode(audio)
         checks.finite(latents, "encode_codes: latents of the audio")
         with self._at_hand():
             return self.pack_codes(latents, count)
+
+    def _codes_of(self, audio: Tensor, count: int) -> Any:
+        checks.audio(audio, self.channel, self.minimum_samples)
+        self.load()
+        checks.device(audio, self.device, "encode_codes")
+        with self._at_hand():
+            chain = self.encode_codes_steps(self.network, count)
+            return self.given_codes(self.run_steps(chain, rearrange(audio, "b n c -> b c n")).mT)
 
     def decode_codes(self, codes: Tensor, length: int | None = None) -> Tensor:
         """Audio of codes, of all codebooks or of the first few.

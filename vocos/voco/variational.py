@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from vocos.errors import InvalidInput
+from vocos.kernels import Window
 from vocos.nn import gaussian
+from vocos.nn.gaussian import Noise
 from vocos.voco import batches
+from vocos.voco.facts import Steps
 from vocos.voco.interface import Voco
+from vocos.voco.streams import Stream
 from vocos.weights.location import Location
 from vocos.weights.weights import ConfigT
 
 
 class VariationalVoco(Voco[ConfigT]):
-    """A codec whose `encode` can draw. A subclass gives `to_posterior` in the place of `to_latents`.
+    """A codec whose `encode` can draw. A subclass gives `posterior_steps` in the place of `encoder_steps`.
 
     Args:
         location, device, dtype: as of `Voco`.
@@ -43,9 +47,17 @@ class VariationalVoco(Voco[ConfigT]):
             raise InvalidInput(f"{self.name}: expected sample as True or False, got {sample!r}")
         self.sample = self.original_samples if sample is None else sample
 
-    def to_posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale, before the softplus, each `[B, latent_dim, L]`, of audio `[B, channel, N]`."""
+    def posterior_steps(self, network: Any) -> Steps:
+        """What makes mean and scale, before the softplus, `[B, 2 latent_dim, L]`, of audio `[B, channel, N]`."""
         raise NotImplementedError
+
+    def encoder_steps(self, network: Any, noise: Noise | None = None) -> Steps:
+        return *self.posterior_steps(network), Window(gaussian.mean_of) if noise is None else noise
+
+    def to_posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale, each `[B, latent_dim, L]`, of audio, as `posterior_steps`."""
+        mean, scale = self.run_steps(self.posterior_steps(self.network), audio).chunk(2, dim=1)
+        return mean, scale
 
     def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """What `encode` draws from: the mean, and the scale, whose softplus + 1e-4 is the standard deviation.
@@ -89,6 +101,22 @@ class VariationalVoco(Voco[ConfigT]):
         drawn = self.sample if sample is None else sample
         return self._coded(partial(self._latents, sample=drawn, generator=generator), audio, mask)
 
+    def encode_stream(
+        self, batch: int = 1, *, sample: bool | None = None, generator: torch.Generator | None = None
+    ) -> Stream:
+        """`encode` spread over time, as of `Voco.encode_stream`; `sample` and `generator` as of `encode`.
+
+        The noise is drawn frame by frame, `[batch, latent_dim]` each, so that a seed gives the same latents for every
+        partition; they are not those of the whole, whose noise is drawn channel by channel.
+        """
+        if not (self.sample if sample is None else sample):
+            return super().encode_stream(batch)
+
+        def drawing(network: Any, generator: torch.Generator | None) -> Steps:
+            return self.encoder_steps(network, Noise(generator=generator))
+
+        return Stream(self, "encode", batch, drawing, {"generator": generator})
+
     def encode_batch(
         self, clips: batches.Clips, *, sample: bool | None = None, generator: torch.Generator | None = None
     ) -> list[Tensor]:
@@ -109,5 +137,8 @@ class VariationalVoco(Voco[ConfigT]):
         return [rearrange(latents, "1 d l -> l d").to(self.dtype) for latents in drawn]
 
     def _latents(self, audio: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
-        mean, scale = self.to_posterior(audio)
-        return gaussian.draw(mean, scale, generator) if sample else mean
+        if not sample:
+            return self.run_steps(self.encoder_steps(self.network), audio)
+        shape = audio.shape[0], self.latent_dim, self.frames(audio.shape[-1])
+        noise = gaussian.noise(shape, audio.device, generator)
+        return self.run_steps(self.encoder_steps(self.network, gaussian.Noise(noise)), audio, result=noise)

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from vocos.codecs.dac import unpadded
 from vocos.config import Count
 from vocos.errors import CheckpointError, InvalidInput
+from vocos.kernels import Pad, Window
 from vocos.nn.blocks import Decoder, Encoder, RatesConfig
-from vocos.nn.conv import pad_to_multiple
+from vocos.nn.hooked import step_of
 from vocos.nn.length import Length, ceil_div, strided_length, transposed_length
 from vocos.nn.names import hub_names, numbered_names
 from vocos.nn.quantize import FactorizedRVQ
-from vocos.voco import Facts, Voco, checks
+from vocos.voco import Facts, Steps, Voco, checks
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
 from vocos.weights.rules import Rules, weight_norm
@@ -168,11 +169,11 @@ class Dac(Voco[DacConfig]):
     def build(self, config: DacConfig) -> nn.Module:
         return DacNetwork(config)
 
-    def to_latents(self, audio: Tensor) -> Tensor:
-        return self.network.encoder(pad_to_multiple(audio, self.hop_length).to(self.dtype))
+    def encoder_steps(self, network: Any) -> Steps:
+        return Pad(0, 0, self.hop_length), self.cast, step_of(network.encoder)
 
-    def to_audio(self, latents: Tensor, length: int) -> Tensor:
-        return torch.tanh(self.network.decoder(latents.to(self.dtype)))
+    def decoder_steps(self, network: Any) -> Steps:
+        return self.cast, step_of(network.decoder), Window(torch.tanh)
 
     def decode_unpadded(self, latents: Tensor) -> Tensor:
         """Audio of latents `[batch, frames, latent_dim]`, decoded without any padding, as some `.dac` files need.

@@ -18,15 +18,16 @@ import torch
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
-from vocos import kernels
 from vocos.codecs.dacvae.facebook import FACEBOOK, WatermarkedConfig, facebook_rules
 from vocos.errors import InvalidInput
-from vocos.kernels import Average, Chain, Repeat, Residual
+from vocos.kernels import Average, Called, Chain, Pad, Repeat, Residual, Window, steps
 from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock, RatesConfig
-from vocos.nn.conv import pad_to_multiple
+from vocos.nn.conv import convolution
+from vocos.nn.hooked import is_changed
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import numbered_block
-from vocos.voco import Facts, batches
+from vocos.voco import Facts, Steps, batches
+from vocos.voco.streams import Stream
 from vocos.voco.variational import VariationalVoco
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
@@ -115,14 +116,20 @@ class DacVaeEncoder(Encoder):
         self.mean = nn.Linear(config.latent_dim, config.latent_dim)
         self.scale = nn.Linear(config.latent_dim, config.latent_dim)
 
-    def chains(self) -> tuple[Chain, ...]:
-        return (self.trunk(),)
+    def chain(self) -> Chain:
+        return self.trunk()
+
+    def steps(self) -> Steps:
+        """The trunk, the last convolution beside means of neighbouring channels, and the heads."""
+        means = Window(partial(reduce, pattern="b (d k) l -> b d l", reduction="mean", d=self.conv_out.out_channels))
+        return self.step(), Residual((convolution(self.conv_out),), means), Window(self._heads)
+
+    def _heads(self, features: Tensor) -> Tensor:
+        heads = [self.mean(features.mT), self.scale(features.mT)]
+        return rearrange(heads, "two b l d -> b (two d) l")
 
     def forward(self, audio: Tensor) -> Tensor:
-        h = kernels.run(self.ready_chains()[0], audio, self.caches[0])
-        features = self.conv_out(h) + reduce(h, "b (d k) l -> b d l", "mean", d=self.conv_out.out_channels)
-        features = rearrange(features, "b d l -> b l d")
-        return rearrange([self.mean(features), self.scale(features)], "two b l d -> b (two d) l")
+        return steps.run(self.steps(), audio)
 
 
 class DacVaeDecoder(Decoder):
@@ -132,12 +139,16 @@ class DacVaeDecoder(Decoder):
         super().__init__(config.latent_dim, config.decoder_widths, config.decoder_rates, 1, block=RepeatingDecoderBlock)
         self.repeats = config.decoder_dim // config.latent_dim
 
-    def chains(self) -> tuple[Chain, ...]:
-        return (self.tail(),)
+    def chain(self) -> Chain:
+        return self.tail()
+
+    def steps(self) -> Steps:
+        """The first convolution beside its repeated input, and the rest."""
+        repeats = Window(partial(repeat, pattern="b d l -> b (d k) l", k=self.repeats))
+        return Residual((convolution(self.conv_in),), repeats), self.step()
 
     def forward(self, latents: Tensor) -> Tensor:
-        h = self.conv_in(latents) + repeat(latents, "b d l -> b (d k) l", k=self.repeats)
-        return kernels.run(self.ready_chains()[0], h, self.caches[0])
+        return steps.run(self.steps(), latents)
 
 
 class DacVaeNetwork(nn.Module):
@@ -149,16 +160,18 @@ class DacVaeNetwork(nn.Module):
         self.encoder = DacVaeEncoder(config)
         self.decoder = DacVaeDecoder(config)
 
-    def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale, each `[B, C D, L]`, of audio `[B, C, N]`."""
-        mono = rearrange(pad_to_multiple(audio, self.hop_length), "b c n -> (b c) 1 n")
-        heads = rearrange(self.encoder(mono), "(b c) (two d) l -> two b (c d) l", c=CHANNEL, two=2)
-        return heads[0], heads[1]
+    def encoder_steps(self) -> Steps:
+        """Audio `[B, C, N]` to mean and scale, `[B, 2 C D, L]`, the channels apart."""
+        encoder: Steps = (Called(self.encoder),) if is_changed(self.encoder, DacVaeEncoder) else self.encoder.steps()
+        apart = Window(partial(rearrange, pattern="b c n -> (b c) 1 n"))
+        heads = Window(partial(rearrange, pattern="(b c) (two d) l -> b (two c d) l", c=CHANNEL, two=2))
+        return Pad(0, 0, self.hop_length), apart, *encoder, heads
 
-    def decode(self, latents: Tensor, message: Tensor | None) -> Tensor:
-        """Audio `[B, C, N]` of latents `[B, C D, L]`; it carries no message."""
-        mono = rearrange(latents, "b (c d) l -> (b c) d l", c=CHANNEL)
-        return rearrange(self.decoder(mono), "(b c) 1 n -> b c n", c=CHANNEL)
+    def decoder_steps(self, message: Tensor | None) -> Steps:
+        """Latents `[B, C D, L]` to audio `[B, C, N]`; it carries no message."""
+        decoder: Steps = (Called(self.decoder),) if is_changed(self.decoder, DacVaeDecoder) else self.decoder.steps()
+        apart = Window(partial(rearrange, pattern="b (c d) l -> (b c) d l", c=CHANNEL))
+        return apart, *decoder, Window(partial(rearrange, pattern="(b c) 1 n -> b c n", c=CHANNEL))
 
 
 AnyConfig = DacVaeConfig | WatermarkedConfig
@@ -256,6 +269,17 @@ class DacVae(VariationalVoco[AnyConfig]):
             raise InvalidInput("decode: one message for each row does not go with mask=; decode_batch takes both")
         return self._decoded(partial(self.to_audio, is_marked=is_marked, bits=bits), latents, length, mask)
 
+    def decode_stream(self, batch: int = 1, *, watermark: bool | None = None, message: Message | None = None) -> Stream:
+        """`decode` spread over time, as of `Voco.decode_stream`; `watermark` and `message` as of `decode`.
+
+        Each row keeps its message, which is drawn here if none is given.
+        """
+        self.weights.require("decoder", "decode_stream")
+        is_marked = self.watermark if watermark is None else watermark
+        bits = _bits(self.message if message is None else message, self.hyperparameters)
+        told = self._message(batch, torch.device("cpu"), is_marked, bits)
+        return Stream(self, "decode", batch, partial(self.decoder_steps, message=told), {})
+
     def decode_batch(
         self,
         latents: batches.Clips,
@@ -294,19 +318,26 @@ class DacVae(VariationalVoco[AnyConfig]):
     def build(self, config: AnyConfig) -> nn.Module:
         return config.network()
 
-    def to_posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        mean, scale = self.network.posterior(audio.to(self.dtype))
-        return mean, scale
+    def posterior_steps(self, network: Any) -> Steps:
+        return self.cast, *network.encoder_steps()
+
+    def decoder_steps(self, network: Any, message: Tensor | None = None) -> Steps:
+        return self.cast, *network.decoder_steps(message)
 
     def to_audio(self, latents: Tensor, length: int, is_marked: bool = False, bits: Tensor | None = None) -> Tensor:
-        config, batch = self.hyperparameters, latents.shape[0]
+        message = self._message(latents.shape[0], latents.device, is_marked, bits)
+        return self.run_steps(self.decoder_steps(self.network, message), latents, self.hop_length)
+
+    def _message(self, batch: int, device: torch.device, is_marked: bool, bits: Tensor | None) -> Tensor | None:
+        """The message of each row, `[B, n_bits]`, drawn if none is given; None for audio without a watermark."""
+        config = self.hyperparameters
         if isinstance(config, DacVaeConfig) or not is_marked:
-            return self.network.decode(latents.to(self.dtype), None)
+            return None
         if bits is None:
             bits = torch.randint(0, 2, (batch, config.nbits), dtype=torch.int64, device="cpu")
         if bits.ndim == 2 and len(bits) != batch:
             raise InvalidInput(f"decode: {len(bits)} messages for {batch} rows that are decoded together")
-        return self.network.decode(latents.to(self.dtype), bits.to(latents.device).expand(batch, config.nbits))
+        return bits.to(device).expand(batch, config.nbits)
 
     def frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocos.codecs.dacvae.watermark import Watermark
 from vocos.config import Count
+from vocos.kernels import Pad, Residual, Window
 from vocos.nn.blocks import Decoder, Encoder, RatesConfig
+from vocos.nn.hooked import step_of
 from vocos.nn.names import UNIT, numbered_names
-from vocos.voco import Facts
+from vocos.voco import Facts, Steps
 from vocos.weights.rules import Rules, weight_norm
 from vocos.weights.source import Source
 
@@ -103,13 +105,14 @@ class WatermarkedNetwork(nn.Module):
         self.decoder = Decoder(config.latent_dim, config.decoder_widths, config.decoder_rates, 1)
         self.watermark = Watermark(config.wm_hidden, config.wm_rates, config.wm_latent, config.nbits)
 
-    def posterior(self, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale, each `[B, D, L]`, of audio `[B, 1, N]`, completed by reflection."""
-        padded = F.pad(audio, (0, -audio.shape[-1] % self.hop_length), mode="reflect")
-        mean, scale = self.in_proj(self.encoder(padded)).chunk(2, dim=1)
-        return mean, scale
+    def encoder_steps(self) -> Steps:
+        """Audio `[B, 1, N]`, completed by reflection, to mean and scale, `[B, 2 D, L]`."""
+        return Pad(0, 0, self.hop_length, "reflect"), step_of(self.encoder), Window(self.in_proj)
 
-    def decode(self, latents: Tensor, message: Tensor | None) -> Tensor:
-        """Audio `[B, 1, N]` of latents `[B, D, L]`, with a message `[B, n_bits]` or, for None, without watermark."""
-        audio = torch.tanh(self.decoder(self.out_proj(latents)))
-        return audio if message is None else audio + self.strength * self.watermark(audio, message)
+    def decoder_steps(self, message: Tensor | None) -> Steps:
+        """Latents `[B, D, L]` to audio `[B, 1, N]`, with a message `[B, n_bits]` or, for None, without watermark."""
+        audio = Window(self.out_proj), step_of(self.decoder), Window(torch.tanh)
+        if message is None:
+            return audio
+        mark = (*self.watermark.steps(message), Window(partial(torch.mul, self.strength)))
+        return *audio, Residual(mark)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -20,12 +21,14 @@ from torch import Tensor, nn
 
 from vocos.codecs.xcodec.semantic import HOP_LENGTH, SemanticConfig, SemanticFeatures, transformers_classes
 from vocos.config import MAX_COUNT, expect, section
+from vocos.kernels import Window
 from vocos.nn.blocks import Decoder, Encoder, FullDecoderBlock, RatesConfig
 from vocos.nn.conv import pad_to_multiple, same_conv
+from vocos.nn.hooked import step_of
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import hub_names
 from vocos.nn.quantize import TRAINING_STATE, EuclideanRVQ
-from vocos.voco import Facts, Voco
+from vocos.voco import Facts, Steps, Voco
 from vocos.weights.formats import Format
 from vocos.weights.rules import NEW_STYLE, Rules, WeightNorm
 from vocos.weights.source import Checkpoint, Source
@@ -184,10 +187,6 @@ class XcodecNetwork(nn.Module):
         """Latents `[B, D, L]` of the features of the two branches."""
         return _on_channels(self.fc, torch.cat([acoustic, semantic], dim=1))
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Audio of latents, quantised or not."""
-        return self.decoder(_on_channels(self.fc2, latents))
-
 
 def _on_channels(linear: nn.Module, x: Tensor) -> Tensor:
     """A linear layer on the channels of `[B, C, L]`."""
@@ -223,6 +222,7 @@ class Xcodec(Voco[XcodecConfig]):
         "xcodec_wavlm_more_data": _row("wavlm-more-data", "speech, from more data", "wavlm", "cc-by-4.0"),
     }
     halves = {"encoder": ("encoder", "semantic", "encoder_semantic", "fc"), "decoder": ("fc2", "decoder")}
+    unstreamable = {"encoder": "HuBERT and WavLM attend to all of the audio"}
     formats = (
         Format(
             "transformers",
@@ -252,8 +252,8 @@ class Xcodec(Voco[XcodecConfig]):
     def to_latents(self, audio: Tensor) -> Tensor:
         return self.network.encode(pad_to_multiple(audio, self.hop_length).to(self.dtype))
 
-    def to_audio(self, latents: Tensor, length: int) -> Tensor:
-        return self.network.decode(latents.to(self.dtype))
+    def decoder_steps(self, network: Any) -> Steps:
+        return self.cast, Window(partial(_on_channels, network.fc2)), step_of(network.decoder)
 
     def frames(self, samples: Length) -> Length:
         return ceil_div(samples, self.hop_length)
