@@ -51,6 +51,7 @@ LAYERS = [
     ["files.codes", "selftest", "testing.codes", "testing.streams", "testing.machine", "pypi.pretrained", "bridges"],
     ["files", "pypi", "testing", "cli.bench", "cli.picture", "cli.lines"],
     ["cli.jobs"],
+    ["cli.flow"],
     ["cli.sound", "cli.weights", "feature_extractors", "heads", "models", "modules", "pretrained", "spectral_ops"],
     TRAINING,
     ["cli"],

@@ -40,6 +40,11 @@ NEW_PAGE = """# {title}
 
 <!-- made by make table: formats {module} -->
 <!-- end -->
+
+## Streams
+
+<!-- made by make table: streams {module} -->
+<!-- end -->
 """
 
 
@@ -119,6 +124,22 @@ def fact_line(name: str) -> list[str]:
     codes = f"{row.n_codebooks} x {row.codebook_size}" if row.n_codebooks else ""
     rate = f"{row.sampling_rate / row.hop_length:.2f}"
     return [f"`{name}`", row.about, audio(row), str(row.latent_dim), str(row.hop_length), rate, codes, kbps]
+
+
+def streams(module: str) -> str:
+    """What of an architecture can be spread over time, with which delay, or why not."""
+    lines = [[f"`{name}`", *map(stream_cell, get_voco(name).stream_facts().values())] for name in modules()[module]]
+    return table(["name", "encode", "decode"], lines)
+
+
+def stream_cell(found: dict[str, Any]) -> str:
+    """A direction: its delay and its state, or the reason."""
+    if "reason" in found:
+        return f"no: {found['reason']}"
+    delay = (
+        f"{found['delay_samples']} samples, {1000 * found['delay_seconds']:.1f} ms" if found["delay_samples"] else "0"
+    )
+    return f"delay {delay}; state {found['state_bytes'] / 1000:.0f} kB"
 
 
 def checkpoints(module: str) -> str:
@@ -223,7 +244,7 @@ def results(name: str) -> list[dict[str, str]]:
 
 
 BLOCKS: dict[str, Callable[[str], str]] = {
-    block.__name__: block for block in (codecs, facts, checkpoints, formats, all_formats, speed, gpu, plugin)
+    block.__name__: block for block in (codecs, facts, streams, checkpoints, formats, all_formats, speed, gpu, plugin)
 }
 
 # Cells

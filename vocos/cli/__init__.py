@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_codec(sub)
     sub.add_argument("-o", "--output", type=_path, default=Path("demo"), metavar="FOLDER", help="default: demo")
+    sub.add_argument("--stream", action="store_true", help="decode frame by frame, and compare with the whole")
 
     _add_check(command(weights.check, "check", "Whether a device computes what it should, codec by codec."))
     bench.add_arguments(command(bench.run, "bench", "Our codecs beside other implementations, in time and memory."))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vocos.cli.flow import Flow, progress, silent_decoders, sound_for, written
 from vocos.cli.jobs import Batch, Job, Kind, is_pipe, piped
 from vocos.cli.lines import complain, tell
 from vocos.errors import CheckpointError, InvalidInput, VocoError
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
 
 
 LATENTS = Kind("latents are", (".safetensors",))
+SAME = 2e-5  # of the largest sample: float32 rounding; that of our codecs is within 2e-6
 
 
 def encode(arguments: argparse.Namespace) -> int:
     """Audio files to latents."""
-    import torch
-
     from vocos.files import audio, latents
 
     batch = Batch(arguments, _sound(audio.READ), LATENTS)
@@ -37,41 +37,49 @@ def encode(arguments: argparse.Namespace) -> int:
     voco = codecs.first(arguments.voco, batch)
 
     def encoded(job: Job) -> tuple[str, list[str]]:
-        sound, done = _read_for(voco, job.source)
-        with torch.inference_mode():
-            values = voco.encode(sound.to(voco.device))
-        latents.write(job.place(), voco, values, sound.shape[1])
-        seconds = sound.shape[1] / voco.sampling_rate
-        return f"{values.shape[1]} frames of {voco.latent_dim}, {seconds:.2f} s", done
+        flow = Flow(voco, "encode")
+        with (
+            sound_for(voco, job.source, arguments.quiet) as (sound, pieces),
+            latents.writing(job.place(), voco) as file,
+        ):
+            for values in flow(pieces):
+                file.write(values)
+            file.samples = sound.samples
+        seconds = sound.samples / voco.sampling_rate
+        return f"{file.frames} frames of {voco.latent_dim}, {seconds:.2f} s", [*sound.done, *flow.remarks]
 
     return batch.each(encoded)
 
 
 def decode(arguments: argparse.Namespace) -> int:
     """Latents to audio files."""
-    import torch
-
     from vocos.files import audio, latents
 
     batch = Batch(arguments, LATENTS, _sound(audio.WRITTEN))
     codecs = _Codecs(arguments)
 
     def decoded(job: Job) -> tuple[str, list[str]]:
-        values, origin = latents.read(job.source)
-        voco = codecs.made(arguments.voco or origin.voco)
-        if arguments.weights is None and origin.source != voco.source:
-            raise CheckpointError(
-                f"{job.source}: made with the weights {origin.source}, not {voco.source}; pass --weights"
-            )
-        longest = values.shape[1] * voco.hop_length
-        if not 1 <= origin.samples <= longest:
-            raise CheckpointError(f"{job.source}: says {origin.samples} samples, its latents have at most {longest}")
-        _check_target(job, voco.sampling_rate)
-        codecs.load(voco)
-        with torch.inference_mode():
-            sound = voco.decode(values.to(voco.device), length=origin.samples)
-        clipped = _write(job, sound, voco.sampling_rate)
-        return f"{_heard(sound, voco.sampling_rate)} by {voco.name}", clipped
+        with latents.reading(job.source) as values:
+            origin = values.origin
+            voco = codecs.made(arguments.voco or origin.voco)
+            if arguments.weights is None and origin.source != voco.source:
+                raise CheckpointError(
+                    f"{job.source}: made with the weights {origin.source}, not {voco.source}; pass --weights"
+                )
+            longest = values.frames * voco.hop_length
+            if not 1 <= origin.samples <= longest:
+                raise CheckpointError(
+                    f"{job.source}: says {origin.samples} samples, its latents have at most {longest}"
+                )
+            _check_target(job, voco.sampling_rate)
+            codecs.load(voco)
+            flow = Flow(voco, "decode")
+            with progress(origin.samples / voco.sampling_rate, arguments.quiet) as update:
+                file = written(job, flow(values, lambda: origin.samples), voco, update)
+        return f"{_heard(file.samples, voco.channel, voco.sampling_rate)} by {voco.name}", [
+            *file.remarks,
+            *flow.remarks,
+        ]
 
     return batch.each(decoded)
 
@@ -81,7 +89,8 @@ def tokenize(arguments: argparse.Namespace) -> int:
     import torch
 
     from vocos.files import audio
-    from vocos.files.codes import ENDINGS, levelled, save_codes
+    from vocos.files.codes import ENDINGS, levelled
+    from vocos.files.codes.writer import writing
 
     first = f".{arguments.to}"
     batch = Batch(arguments, _sound(audio.READ), Kind("codes are", (first, *(e for e in ENDINGS if e != first))))
@@ -90,34 +99,34 @@ def tokenize(arguments: argparse.Namespace) -> int:
     voco = codecs.first(arguments.voco, batch)
 
     def tokenized(job: Job) -> tuple[str, list[str]]:
-        sound, done = _read_for(voco, job.source)
-        length, loudness = sound.shape[1], None
-        if job.target.suffix.lower() == ".dac":
-            sound, loudness = levelled(sound, voco.sampling_rate)
-        with torch.inference_mode():
-            codes = voco.encode_codes(sound.to(voco.device), count)
-        save_codes(job.place(), codes, voco, length, loudness=loudness)
-        seconds = length / voco.sampling_rate
+        flow, loudness, frames = Flow(voco, "encode_codes", {"n_codebooks": count}), None, 0
+        with sound_for(voco, job.source, arguments.quiet) as (sound, pieces):
+            if job.target.suffix.lower() == ".dac":  # whose loudness is that of the whole
+                whole, loudness = levelled(torch.cat(list(pieces), dim=1), voco.sampling_rate)
+            with writing(job.place(), voco, loudness) as file:
+                for codes in flow(pieces if loudness is None else iter([whole])):
+                    file.write(codes)
+                    frames += codes.shape[1]
+                file.samples = sound.samples
+        seconds = sound.samples / voco.sampling_rate
         rate = count * math.log2(voco.codebook_size or 1) * voco.frame_rate / 1000
-        return f"{codes.shape[1]} frames of {count} codes, {seconds:.2f} s, {rate:.2f} kbit/s", done
+        told = f"{frames} frames of {count} codes, {seconds:.2f} s, {rate:.2f} kbit/s"
+        return told, [*sound.done, *flow.remarks]
 
     return batch.each(tokenized)
 
 
 def detokenize(arguments: argparse.Namespace) -> int:
     """Codes to audio files."""
-    import torch
-
     from vocos.files import audio
-    from vocos.files.codes import ENDINGS, load_codes, origin
+    from vocos.files.codes import ENDINGS, origin, reading
 
     batch = Batch(arguments, Kind("codes are", ENDINGS), _sound(audio.WRITTEN))
     codecs = _Codecs(arguments)
     asked = codecs.made(arguments.voco) if arguments.voco else None
 
     def detokenized(job: Job) -> tuple[str, list[str]]:
-        with _warnings_on_stderr(job.source):
-            found = load_codes(job.source, asked, strict=not arguments.damaged)
+        with _warnings_on_stderr(job.source), reading(job.source, asked, strict=not arguments.damaged) as found:
             name = arguments.voco or found.codec
             if name is None:
                 raise InvalidInput(f"{job.source}: does not say which codec its codes are of; pass --voco")
@@ -129,10 +138,11 @@ def detokenize(arguments: argparse.Namespace) -> int:
                 )
             _check_target(job, found.sampling_rate)
             codecs.load(voco)
-            with torch.inference_mode():
-                sound = found.decode(voco)
-        clipped = _write(job, sound, found.sampling_rate)
-        return f"{_heard(sound, found.sampling_rate)} by {voco.name}", clipped
+            flow = Flow(voco, "decode_codes")
+            with progress(found.samples / found.sampling_rate, arguments.quiet) as update:
+                file = written(job, _sound_of(found, voco, flow), voco, update)
+        told = f"{_heard(file.samples, voco.channel, found.sampling_rate)} by {voco.name}"
+        return told, [*file.remarks, *flow.remarks]
 
     return batch.each(detokenized)
 
@@ -146,9 +156,11 @@ def roundtrip(arguments: argparse.Namespace) -> int:
 
     def reconstructed(job: Job) -> tuple[str, list[str]]:
         _check_target(job, voco.sampling_rate)
-        _, sound, done = _reconstructed(voco, job.source)
-        done += _write(job, sound, voco.sampling_rate)
-        return f"{_heard(sound, voco.sampling_rate)} by {voco.name}", done
+        there, back = Flow(voco, "encode"), Flow(voco, "decode")
+        with sound_for(voco, job.source, arguments.quiet) as (sound, pieces):
+            file = written(job, back(there(pieces), lambda: sound.samples), voco)
+        done = [*sound.done, *file.remarks, *dict.fromkeys(there.remarks + back.remarks)]
+        return f"{_heard(file.samples, voco.channel, voco.sampling_rate)} by {voco.name}", done
 
     return batch.each(reconstructed)
 
@@ -162,14 +174,20 @@ def demo(arguments: argparse.Namespace) -> None:
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"{folder}: expected a folder, this is a file")
     codecs = _Codecs(arguments)
-    voco = codecs.load(codecs.made(arguments.voco))
+    voco = codecs.made(arguments.voco)
+    stream = voco.decode_stream() if arguments.stream else None  # which says if there is none
+    codecs.load(voco)
     with as_file(files("vocos") / "assets" / "sample.flac") as sample:
         before, after, done = _reconstructed(voco, sample)
+    if stream is not None:
+        after = _pushed(voco, stream, before, after)
     folder.mkdir(parents=True, exist_ok=True)
     tell("; ".join(["sample: speech over music, that comes with the package", *done]))
     for name, sound, what in (("original.wav", before, "what went in"), ("reconstruction.wav", after, "what came out")):
         clipped = audio.write(folder / name, sound, voco.sampling_rate)
-        tell(f"{folder / name}: {'; '.join([what, _heard(sound, voco.sampling_rate), *clipped])}")
+        tell(
+            f"{folder / name}: {'; '.join([what, _heard(sound.shape[1], voco.channel, voco.sampling_rate), *clipped])}"
+        )
     panels = [sound[0].mean(dim=1).float().cpu().numpy() for sound in (before, after)]
     picture.write_spectrograms(folder / "spectrograms.png", panels)
     frames = voco.encode_length(before.shape[1])
@@ -177,6 +195,32 @@ def demo(arguments: argparse.Namespace) -> None:
     tell(
         f"{voco.name}: {frames} frames of {voco.latent_dim} numbers in between, {voco.frame_rate:.2f} frames per second"
     )
+
+
+def _pushed(voco: Voco[Any], stream: Any, before: Tensor, after: Tensor) -> Tensor:
+    """The reconstruction again, in pushes of one frame. Raises CheckpointError unless it is that of the whole."""
+    import time
+
+    import torch
+
+    torch.manual_seed(0)  # of codecs that draw their latents
+    with torch.inference_mode():
+        latents = voco.encode(before.to(voco.device))
+        whole = voco.decode(latents, length=before.shape[1])
+        parts, start = [], time.perf_counter()
+        for frame in torch.split(latents, 1, dim=1):
+            parts.append(stream.push(frame))
+        parts.append(stream.finish(length=before.shape[1]))
+        seconds = time.perf_counter() - start
+    pushed = torch.cat(parts, dim=1)
+    error = float((pushed - whole).abs().max())
+    if pushed.shape != whole.shape or error > SAME * max(1.0, float(whole.abs().max())):
+        raise CheckpointError(f"demo: the stream differs from the whole by {error:.2g}; please report this")
+    tell(
+        f"{latents.shape[1]} pushes of one frame give the whole, to {error:.1g}: delay {stream.delay_samples} samples, "
+        f"{stream.delay_seconds:.4f} s; {before.shape[1] / voco.sampling_rate / seconds:.1f} times real time"
+    )
+    return pushed
 
 
 class _Codecs:
@@ -228,7 +272,7 @@ def _read_for(voco: Voco[Any], path: Path) -> tuple[Tensor, list[str]]:
     from vocos.files import audio
 
     with (
-        _silent_decoders(),
+        silent_decoders(),
         piped(path, "rb") as pipe,
         audio.reading(path, voco.sampling_rate, voco.channel, pipe) as sound,
     ):
@@ -243,14 +287,17 @@ def _check_target(job: Job, sampling_rate: int) -> None:
         audio.check_name(job.target, sampling_rate)
 
 
-def _write(job: Job, sound: Tensor, sampling_rate: int) -> list[str]:
-    """Write audio `[1, samples, channels]` to where it belongs. Returns remarks on what was done to it."""
-    from vocos.files import audio
+def _sound_of(found: Any, voco: Voco[Any], flow: Flow) -> Iterator[Tensor]:
+    """The audio of a file of codes; what needs more than its codes, such as a loudness, is decoded whole."""
+    import torch
 
-    place = job.place()
-    with piped(place, "wb") as pipe, audio.writing(place, sampling_rate, sound.shape[2], pipe) as file:
-        file.write(sound[0])
-    return file.remarks
+    from vocos.files.codes import CodesFile
+
+    if type(found).decode is CodesFile.decode and not found.damaged:
+        yield from flow(found.codes, lambda: found.samples)
+        return
+    with torch.inference_mode():
+        yield replace(found, codes=found.codes.whole() if hasattr(found.codes, "whole") else found.codes).decode(voco)
 
 
 def _reconstructed(voco: Voco[Any], source: Path) -> tuple[Tensor, Tensor, list[str]]:
@@ -263,19 +310,6 @@ def _reconstructed(voco: Voco[Any], source: Path) -> tuple[Tensor, Tensor, list[
 
 
 @contextmanager
-def _silent_decoders() -> Iterator[None]:
-    """Hide what libmpg123 prints to the stderr of the process about damage that it skips."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-@contextmanager
 def _warnings_on_stderr(path: Path) -> Iterator[None]:
     """Print each warning once, as a line on stderr that names the file."""
     with warnings.catch_warnings(record=True) as caught:
@@ -285,6 +319,5 @@ def _warnings_on_stderr(path: Path) -> Iterator[None]:
         complain(text if text.startswith(str(path)) else f"{path}: {text}")
 
 
-def _heard(sound: Tensor, sampling_rate: int) -> str:
-    channels = {1: "mono", 2: "stereo"}.get(sound.shape[2], f"in {sound.shape[2]} channels")
-    return f"{sound.shape[1] / sampling_rate:.2f} s {channels} at {sampling_rate} Hz"
+def _heard(samples: int, channel: int, sampling_rate: int) -> str:
+    return f"{samples / sampling_rate:.2f} s {'mono' if channel == 1 else 'stereo'} at {sampling_rate} Hz"

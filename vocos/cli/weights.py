@@ -92,15 +92,27 @@ def info(arguments: argparse.Namespace) -> None:
         "alternatives": voco.alternatives,
         "config": voco.config,
     }
+    facts["streams"] = voco.stream_facts()
     if arguments.json:
         print(json.dumps(facts, indent=2))
         return
     for key, value in facts.items():
+        if key == "streams":
+            print("\n".join(f"{call} as a stream: {_streamed(found)}" for call, found in value.items()))
+            continue
         if key == "alternatives":
             print("\n".join([*(f"alternative: {line}" for line in value)] or ["alternatives: none"]))
             continue
         text = ", ".join(f"{name}={part}" for name, part in value.items()) if key == "config" else value
         print(f"{key}: {('not stated' if key == 'license' else 'none') if text is None else text}")
+
+
+def _streamed(found: dict[str, Any]) -> str:
+    """What is known of a stream, or why there is none."""
+    if "reason" in found:
+        return f"no; {found['reason']}"
+    delay = f"{found['delay_samples']} samples, {found['delay_seconds']:.4f} s"
+    return f"yes; delay {delay}; state {found['state_bytes'] / 1000:.0f} kB for each row"
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -146,6 +146,23 @@ class Voco(Codec[ConfigT]):
         """
         return Stream(self, "decode", batch, self.decoder_steps, {})
 
+    def stream_facts(self) -> dict[str, dict[str, Any]]:
+        """What can be spread over time, of "encode" and "decode", computed from the layers without weights.
+
+        Returns:
+            Of each `delay_samples`, `delay_seconds` and `state_bytes`, as of `Stream`; or `reason`, why it cannot be.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        for call, part in (("encode", "encoder"), ("decode", "decoder")):
+            reason = self.stream_obstacle(part)
+            if reason is not None:
+                found[call] = {"reason": reason}
+                continue
+            stream = self.encode_stream() if call == "encode" else self.decode_stream()
+            names = ("delay_samples", "delay_seconds", "state_bytes")
+            found[call] = {name: getattr(stream, name) for name in names}
+        return found
+
     def encode_codes_stream(
         self, batch: int = 1, n_codebooks: int | None = None, bandwidth: float | None = None
     ) -> Stream:
@@ -201,7 +218,8 @@ class Voco(Codec[ConfigT]):
         checks.device(latents, self.device, "decode")
         with self._at_hand():
             audio = decode(rearrange(latents, "b l d -> b d l"), length)[..., :length]
-            audio = F.pad(audio, (0, length - audio.shape[-1]))
+            if audio.shape[-1] < length:  # for padding with nothing is a copy
+                audio = F.pad(audio, (0, length - audio.shape[-1]))
             return rearrange(audio, "b c n -> b n c").to(self.dtype)
 
     # Codes

@@ -283,7 +283,7 @@ class Stream:
             chain = codec.encoder_steps(network) if self._part == "encoder" else codec.decoder_steps(network)
         channels = codec.channel if self._part == "encoder" else codec.latent_dim
         inputs, _ = steps.period(chain)
-        some = 2 * _needed(chain, 1) + 64 * inputs  # past the start
+        some = 2 * _needed(chain, 1) + 2 * inputs + 64 * (codec.hop_length if self._part == "encoder" else 1)
         audio = torch.empty(1, some, channels, device="meta")
         _, states = stream.along(chain, audio, stream.starts(chain), False, stream.advance)
         return 4 * sum(map(stream.most, chain, states))

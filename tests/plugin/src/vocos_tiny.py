@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from vocos import Voco
 from vocos.config import Config, Count
-from vocos.nn.conv import pad_to_multiple
+from vocos.kernels import Elu, Pad
+from vocos.nn.conv import convolution
 from vocos.nn.length import Length, ceil_div
 from vocos.nn.quantize import EuclideanRVQ
-from vocos.voco import Facts
+from vocos.voco import Facts, Steps
 from vocos.weights.export import Target
 from vocos.weights.formats import Format
 from vocos.weights.rules import NEW_STYLE, Rules, weight_norm
@@ -54,10 +55,9 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv1d(1, config.width, 7, padding=3)
         self.conv_out = nn.Conv1d(config.width, config.latent_dim, config.hop_length, config.hop_length)
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """Latents of audio."""
-        y: Tensor = self.conv_out(nn.functional.elu(self.conv_in(audio)))
-        return y
+    def steps(self) -> Steps:
+        """What makes latents of audio, as steps: calls on the whole, streams and their delay follow from them."""
+        return convolution(self.conv_in), Elu(), convolution(self.conv_out)
 
 
 class Decoder(nn.Module):
@@ -108,9 +108,8 @@ class Tiny(Voco[TinyConfig]):
     def build(self, config: TinyConfig) -> nn.Module:
         return TinyNetwork(config)
 
-    def to_latents(self, audio: Tensor) -> Tensor:
-        latents: Tensor = self.network.encoder(pad_to_multiple(audio.to(self.dtype), self.hop_length))
-        return latents
+    def encoder_steps(self, network: TinyNetwork) -> Steps:
+        return self.cast, Pad(0, 0, self.hop_length), *network.encoder.steps()
 
     def to_audio(self, latents: Tensor, length: int) -> Tensor:
         audio: Tensor = self.network.decoder(latents.to(self.dtype))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -59,10 +60,10 @@ class Chunks(NamedTuple):
         earlier = [self.full] * (before - 1)
         return [*earlier, frames - last - sum(earlier), last] if before else [last]
 
+    @property
     def sure(self) -> int:
         """Frames from the start of a piece on, from which on it is known to be full, whatever comes."""
-        unsure = [n for n in range(1, 3 * self.full) if self.piece_frames(n)[0] < self.full]
-        return max(unsure, default=0) + 1
+        return _sure(self)
 
     @property
     def full(self) -> int:
@@ -83,6 +84,12 @@ class Chunks(NamedTuple):
         last = at_least(both - self.full, 1)
         last = last + at_least((both - self.step // self.hop) // 2 - last, 0)
         return (before > 0) * last + (before == 0) * frames
+
+
+@cache
+def _sure(chunks: Chunks) -> int:
+    unsure = [n for n in range(1, 3 * chunks.full) if chunks.piece_frames(n)[0] < chunks.full]
+    return max(unsure, default=0) + 1
 
 
 class EncodedChunks(NamedTuple):
@@ -191,7 +198,7 @@ class DecodedChunks(NamedTuple):
 
     def most(self, state: Fading) -> int:
         """Numbers of the frames that a piece can lack the end of, and of what the last piece has past its step."""
-        frames = 0 if state.frames is None else (self.chunks.sure() - 1) * state.frames.shape[0] * state.frames.shape[2]
+        frames = 0 if state.frames is None else (self.chunks.sure - 1) * state.frames.shape[0] * state.frames.shape[2]
         return frames + sum(part.numel() for part in state[1:] if part is not None)
 
     def advance(self, x: Piece | ScaledCodes, state: Fading, is_last: bool) -> tuple[Piece, Fading]:
@@ -200,7 +207,7 @@ class DecodedChunks(NamedTuple):
         frames, scales = _after(state.frames, codes), _after(state.scales, scales)
         if frames is None:
             return None, state
-        n, full, sure = frames.shape[1], self.chunks.full, self.chunks.sure()
+        n, full, sure = frames.shape[1], self.chunks.full, self.chunks.sure
         pieces = self.chunks.piece_frames(n) if is_last else [full] * ((n - sure) // full + 1 if n >= sure else 0)
         if not pieces:
             return None, Fading(frames, scales, *state[2:])
@@ -248,7 +255,7 @@ class DecodedChunks(NamedTuple):
 
     def final(self, n: int) -> int:
         """Up to the start of the first piece that is not known to be full."""
-        sure = self.chunks.sure()
+        sure = self.chunks.sure
         return self.chunks.step * ((n - sure) // self.chunks.full + 1) if n >= sure else 0
 
 
