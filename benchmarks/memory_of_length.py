@@ -44,7 +44,7 @@ def child(name: str, call: str, minutes: float) -> None:
     import torch
     from streams import filled
 
-    from vocos import get_voco
+    from vocos import ScaledCodes, get_voco
 
     torch.set_grad_enabled(False)
     voco = get_voco(name)
@@ -53,14 +53,14 @@ def child(name: str, call: str, minutes: float) -> None:
 
     def given(minutes: float) -> Any:
         samples = int(minutes * 60 * voco.sampling_rate)
-        frames = samples // voco.hop_length
+        frames = voco.encode_length(samples)
         if call.startswith("encode"):
             return torch.zeros(1, samples, voco.channel).uniform_(-0.5, 0.5)
         if call == "decode":
             return torch.zeros(1, frames, voco.latent_dim).uniform_(-0.5, 0.5)
-        if voco.name == "encodec_48khz":
-            return voco.encode_codes(torch.zeros(1, samples, voco.channel).uniform_(-0.5, 0.5))
-        return torch.randint(0, voco.codebook_size, (1, frames, voco.n_codebooks))
+        codes = torch.randint(0, voco.codebook_size, (1, frames, voco.n_codebooks))
+        chunks = getattr(voco.hyperparameters, "chunks", None)
+        return ScaledCodes(codes, torch.ones(1, len(chunks.piece_frames(frames)))) if chunks else codes
 
     getattr(voco, call)(given(0.02))  # what a first call sets up
     x = given(minutes)

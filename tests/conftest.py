@@ -43,7 +43,7 @@ class StandIn:
     def write(self, folder: Path) -> None:
         """Write the checkpoint as its public format has it."""
         meta, arrays = golden(self.golden)
-        state, config = golden_state_dict(meta, arrays), meta["config"]
+        state, config = {k: v.clone() for k, v in golden_state_dict(meta, arrays).items()}, meta["config"]
         if self.companion:
             apart = {name: state.pop(name) for name in list(state) if name.startswith(self.companion)}
             apart = {name.removeprefix(self.companion): tensor for name, tensor in apart.items()}
@@ -113,6 +113,12 @@ XCODECS = {
     "xcodec": StandIn("xcodec", "xcodec-small", "config.json", "model.safetensors"),
     "xcodec-wavlm": StandIn("xcodec_wavlm_mls", "xcodec-small-wavlm", "config.json", "model.safetensors"),
 }
+# Mimi, as transformers and as the original code have it
+MIMIS = {
+    "mimi": StandIn("mimi", "mimi-small", "config.json", "model.safetensors"),
+    "original-mimi": StandIn("mimi", "mimi-original-small", "config.json", "model.safetensors"),
+}
+ALL = STAND_INS | OTHERS | ENCODECS | XCODECS | MIMIS
 
 
 @functools.cache
@@ -138,7 +144,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     @functools.cache
     def written(key: str) -> Path:
         place = tmp_path_factory.mktemp(key)
-        (STAND_INS | OTHERS | ENCODECS | XCODECS)[key].write(place)
+        ALL[key].write(place)
         return place
 
     return written

@@ -40,6 +40,7 @@ PUBLIC = {
     "encodec_24khz": "transformers-encodec_24khz",
     "encodec_32khz": "transformers-encodec_32khz",
     "encodec_48khz": "transformers-encodec_48khz",
+    "mimi": "mimi",
     "xcodec": "xcodec",
 }
 REPOSITORIES = {

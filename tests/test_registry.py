@@ -59,6 +59,7 @@ def test_facts_of_all() -> None:
         "dacvae": (48000, 2, 2048, 2048),
         "oobleck": (44100, 2, 64, 2048),
         "griffinlim": (24000, 1, 100, 256),
+        "mimi": (24000, 1, 512, 1920),
     } | dict.fromkeys(list_vocos("xcodec*"), (16000, 1, 1024, 320))
     assert len(list_vocos("xcodec*")) == 6
 
@@ -79,6 +80,7 @@ def test_codes_of_all() -> None:
         "dac_44khz": (9, 1024, 9 * 10 * 44100 / 512, []),
         "dac_24khz": (32, 1024, 24000, []),
         "dac_16khz": (12, 1024, 6000, []),
+        "mimi": (32, 2048, 4400, []),
     } | dict.fromkeys(list_vocos("xcodec*"), (8, 1024, 4000, [1, 2, 3, 4, 8]))
 
 

@@ -92,7 +92,7 @@ def codecs(links: str) -> str:
     for name, row in BUILT_IN.items():
         facts = (row.target, row.sampling_rate, row.channel, row.latent_dim, row.hop_length, row.n_codebooks)
         lines.setdefault(facts, []).append(name)
-    header = ["codec", "good for", "audio", "latents", "codes", "weights", "licence", "paper"]
+    header = ["codec", "good for", "audio", "latents", "codes", "weights", "licence"]
     return table(header, [codec_line(names, links) for names in lines.values()])
 
 
@@ -108,7 +108,6 @@ def codec_line(names: list[str], links: str) -> list[str]:
         f"{row.n_codebooks} x {row.codebook_size}" if row.n_codebooks else "",
         short_place(source, type(get_voco(name)).known) if source else "none",
         "; ".join(words(source)) if source else "",
-        paper(row.paper),
     ]
 
 

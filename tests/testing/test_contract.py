@@ -119,6 +119,10 @@ class TestOobleck(SmallContract):
     encode_options = {"sample": False}
 
 
+class TestMimi(OtherContract):
+    name, key = "mimi", "mimi"
+
+
 class XcodecContract(OtherContract):
     """The suite on X-Codec, where the package that it encodes with is installed."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ENCODECS, STAND_INS, XCODECS
+from conftest import ALL, ENCODECS, STAND_INS
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
@@ -23,7 +23,7 @@ from vocos.codecs.xcodec.semantic import SemanticFeatures
 from vocos.errors import InvalidInput
 
 SECOND = 2600  # samples: more than one frame of every codec
-NAMES = [*STAND_INS, *(name for name in ENCODECS if name.startswith("transformers")), "xcodec", "griffinlim"]
+NAMES = [*STAND_INS, *(name for name in ENCODECS if name.startswith("transformers")), "xcodec", "mimi", "griffinlim"]
 CLOSE: dict[str, float] = {"atol": 2e-5, "rtol": 1e-4}  # two engines: measured below 3e-6
 
 
@@ -36,7 +36,7 @@ def make(weights: Path, folder: Callable[[str], Path]) -> Callable[[str], Voco[A
             return get_voco(name)
         if name in STAND_INS:
             return get_voco(name, weights=weights)
-        return get_voco((ENCODECS | XCODECS)[name].name, weights=folder(name))
+        return get_voco(ALL[name].name, weights=folder(name))
 
     return made
 

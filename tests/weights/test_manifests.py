@@ -46,6 +46,7 @@ PUBLIC = {
     "encodec_24khz": {"facebook-encodec_24khz": (24000, 320, 128), "original-encodec_24khz": (24000, 320, 128)},
     "encodec_32khz": {"facebook-encodec_32khz": (32000, 640, 128)},
     "encodec_48khz": {"facebook-encodec_48khz": (48000, 320, 129), "original-encodec_48khz": (48000, 320, 129)},
+    "mimi": {"kyutai-mimi": (24000, 1920, 512), "kyutai-moshiko-mimi": (24000, 1920, 512)},
     "dacvae": {
         "optimizerai-dac-vae-small": (48000, 2048, 2048),
         "facebook-dacvae-watermarked": (48000, 1920, 128),
@@ -67,8 +68,10 @@ CASES = [(codec, name) for codec, names in PUBLIC.items() for name in names]
 
 @functools.cache
 def manifests() -> dict[str, Any]:
-    with gzip.open(GOLDEN / "manifests.json.gz", "rt") as stream:
-        found: dict[str, Any] = json.load(stream)
+    found: dict[str, Any] = {}
+    for path in GOLDEN.glob("manifests*.json.gz"):
+        with gzip.open(path, "rt") as stream:
+            found |= json.load(stream)
     return found
 
 
@@ -115,7 +118,11 @@ def test_built_in_config_is_the_published_one(codec: str) -> None:
     """Of every file of the default weights, and of those that publish the same ones in another layout."""
     voco = get_voco(codec)
     built_in = voco.source.partition("@")[0] if voco.source else ""
-    names = list(PUBLIC[codec]) if "khz" in codec else [name for name in PUBLIC[codec] if "optimizerai" in name]
+    names = (
+        list(PUBLIC[codec])
+        if "khz" in codec or codec == "mimi"
+        else [name for name in PUBLIC[codec] if "optimizerai" in name]
+    )
     assert names
     assert built_in.partition("/")[0] in names[0]
     for name in names:

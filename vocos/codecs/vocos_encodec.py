@@ -339,8 +339,8 @@ class Encodec(Voco[EncodecConfig]):
         self.check_codes(codes, "decode_codes")
         checks.length(length)
         told = self._enough(codes.shape[2]) if bandwidth is None else bandwidth
-        self._condition(self.hyperparameters, told, "decode_codes")
-        return self.decode(self.codes_to_latents(codes), length, bandwidth=told)
+        row = self._condition(self.hyperparameters, told, "decode_codes")
+        return self._audio_of_codes(codes, length, row=row)
 
     def decode_stream(self, batch: int = 1, *, bandwidth: float | None = None) -> Stream:
         """`decode` spread over time, as of `Voco.decode_stream`; `bandwidth` as of `decode`."""

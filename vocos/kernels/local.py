@@ -203,11 +203,12 @@ class Transposed(NamedTuple):
     is one.
     """
 
-    weight: Tensor  # [I, O, 2 stride]
+    weight: Tensor  # [I, O / groups, 2 stride]
     bias: Tensor | None
     stride: int
     left: int
     right: int
+    groups: int = 1  # into which inputs and outputs are divided, each of its own
 
     @property
     def period(self) -> Range:
@@ -217,7 +218,7 @@ class Transposed(NamedTuple):
     def part(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
         """The outputs of the inputs, of which those at the ends that lack one are cut off, or belong to an end."""
         cut = min(self.left, self.right) if source == (0, n) else 0  # at both ends, where it is computed
-        y = F.conv_transpose1d(x, self.weight, self.bias, self.stride, cut)
+        y = F.conv_transpose1d(x, self.weight, self.bias, self.stride, cut, groups=self.groups)
         first = source[0] * self.stride - self.left + cut
         return y[..., target[0] - first : target[1] - first]
 

@@ -209,9 +209,12 @@ class _Transposed:
 
     def __init__(self, step: Transposed) -> None:
         self.step = step
-        taps = rearrange(step.weight.detach(), "i o (tap s) -> (s o) tap i", tap=2)  # of t, of t - 1
-        self.taps = Taps(taps.flip(1))
         self.bias = None if step.bias is None else step.bias.repeat(step.stride)
+        self.taps = _spread(step) if step.groups > 1 else self._dense(step)
+
+    def _dense(self, step: Transposed) -> Callable[..., Tensor]:
+        taps = rearrange(step.weight.detach(), "i o (tap s) -> (s o) tap i", tap=2)  # of t, of t - 1
+        return Taps(taps.flip(1))
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
         stride, (low, high) = self.step.stride, self.step.span(*target)
@@ -219,6 +222,23 @@ class _Transposed:
         y = y.reshape(y.shape[0], -1, y.shape[2] // stride)
         first = (low + 1) * stride - self.step.left  # the first output of y
         return cut(y, target[0] - first, target[1] - first)
+
+
+def _spread(step: Transposed) -> Callable[..., Tensor]:
+    """The same in groups: `[B, n, I]` with so many zeros at its ends -> `[B, m, s O]`."""
+    weight = rearrange(step.weight.detach(), "(g i) o (tap s) -> tap g i s o", tap=2, g=step.groups)
+
+    def spread(x: Tensor, bias: Tensor | None, dilation: int, left: int, right: int) -> Tensor:
+        x = rearrange(F.pad(x, (0, 0, left, right)), "b n (g i) -> b n g i", g=step.groups)
+        if x.shape[3] == 1:  # a channel each
+            y = x[:, 1:, :, :, None] * weight[0, :, 0] + x[:, :-1, :, :, None] * weight[1, :, 0]
+        else:
+            y = torch.einsum("bngi,giso->bngso", x[:, 1:], weight[0])
+            y = y + torch.einsum("bngi,giso->bngso", x[:, :-1], weight[1])
+        y = rearrange(y, "b n g s o -> b n (s g o)")
+        return y if bias is None else y.add_(bias)
+
+    return spread
 
 
 class _Residual:

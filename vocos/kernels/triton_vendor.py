@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from vocos.kernels import steps
 from vocos.kernels.steps import Convolution, Transposed
 
 ROWS = 64  # lengths of which the vendor chooses its algorithm well
@@ -84,7 +85,9 @@ class VendorTransposed:
     """A transposed convolution. Arguments as of `VendorConvolution`."""
 
     def __init__(self, step: Transposed, has_bias: bool = True) -> None:
-        self.step = step
+        self.step = step if has_bias else step._replace(bias=None)
+        if step.groups > 1:  # which are the library's own
+            return
         of_t, of_the_one_before = rearrange(step.weight.detach(), "i o (two s) -> two (s o) i", two=2)
         self.weight = laid_out(torch.stack([of_the_one_before, of_t], dim=2))
         self.bias = step.bias.repeat(step.stride) if has_bias and step.bias is not None else None
@@ -92,6 +95,8 @@ class VendorTransposed:
     def __call__(self, x: Tensor) -> Tensor:
         """`[B, I, L]` -> `[B, O, length(L)]`."""
         step = self.step
+        if step.groups > 1:
+            return channels_last(steps.apply(step, x))
         y = convolve(x, self.weight, self.bias, padding=1).mT
         y = rearrange(y, "b t (s o) -> b (t s) o", s=step.stride).mT
         return y[:, :, step.left : step.left + step.length(x.shape[2])]

@@ -48,7 +48,7 @@ def transposed(conv: nn.ConvTranspose1d) -> Transposed | Called:
     if is_changed(conv, nn.ConvTranspose1d):
         return Called(conv)
     padding = int(conv.padding[0])
-    return Transposed(conv.weight, conv.bias, conv.stride[0], padding, padding - conv.output_padding[0])
+    return Transposed(conv.weight, conv.bias, conv.stride[0], padding, padding - conv.output_padding[0], conv.groups)
 
 
 def pad_to_multiple(audio: Tensor, multiple: int) -> Tensor:

@@ -67,8 +67,7 @@ def _float_linear(conv: nn.Conv1d, x: Tensor) -> Tensor:
     """A pointwise convolution, channel-last, as a matrix product: on a GPU a convolution may run in TF32, 10 bits."""
     if is_changed(conv, nn.Conv1d):
         return conv(x.mT.to(conv.weight.dtype)).mT.float()
-    assert conv.bias is not None  # noqa: S101 - for the type checker; every projection has one
-    return F.linear(x, conv.weight[..., 0].float(), conv.bias.float())
+    return F.linear(x, conv.weight[..., 0].float(), None if conv.bias is None else conv.bias.float())
 
 
 class FactorizedRVQ(nn.Module):
@@ -143,3 +142,68 @@ class EuclideanRVQ(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """Features `[B, C, L]`, float32, of codes `[B, k, L]`."""
         return euclidean_features(codes, self.books)
+
+
+class ProjectedRVQ(nn.Module):
+    """A Euclidean quantiser of narrower features, between two pointwise convolutions without bias.
+
+    Args:
+        channels: of the features.
+        dimension: of the entries.
+        n_codebooks, entries: of the codebooks.
+        has_input, has_output: whether there is a convolution before the search, and one after the entries; a codec may
+            have only the half that it uses.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        dimension: int,
+        n_codebooks: int,
+        entries: int,
+        has_input: bool = True,
+        has_output: bool = True,
+    ) -> None:
+        super().__init__()
+        self.input_proj = nn.Conv1d(channels, dimension, 1, bias=False) if has_input else None
+        self.output_proj = nn.Conv1d(dimension, channels, 1, bias=False) if has_output else None
+        books = (nn.Parameter(torch.empty(entries, dimension)) for _ in range(n_codebooks))
+        self.books: Sequence[Tensor] = nn.ParameterList(books)  # type: ignore[assignment]
+
+    def encode(self, features: Tensor, n_codebooks: int) -> Tensor:
+        """Codes `[B, n_codebooks, L]`, int64, of features `[B, C, L]`."""
+        assert self.input_proj is not None  # noqa: S101 - for the type checker
+        with torch.autocast(features.device.type, enabled=False):
+            return euclidean_codes(_float_linear(self.input_proj, features.float().mT).mT, self.books[:n_codebooks])
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Features `[B, C, L]`, float32, of codes `[B, k, L]`."""
+        assert self.output_proj is not None  # noqa: S101 - for the type checker
+        with torch.autocast(codes.device.type, enabled=False):
+            return _float_linear(self.output_proj, euclidean_features(codes, self.books).mT).mT
+
+
+class SplitRVQ(nn.Module):
+    """One semantic codebook, and acoustic ones that code the same features, not what the semantic one leaves.
+
+    Source: Defossez et al., "Moshi", arXiv 2410.00037, section 3.3.
+
+    Args:
+        semantic, acoustic: the quantisers.
+    """
+
+    def __init__(self, semantic: ProjectedRVQ, acoustic: ProjectedRVQ) -> None:
+        super().__init__()
+        self.semantic, self.acoustic = semantic, acoustic
+
+    def encode(self, features: Tensor, n_codebooks: int) -> Tensor:
+        """Codes `[B, n_codebooks, L]`, int64, the semantic ones first, of features `[B, C, L]`."""
+        codes = self.semantic.encode(features, 1)
+        if n_codebooks == 1:
+            return codes
+        return torch.cat([codes, self.acoustic.encode(features, n_codebooks - 1)], dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Features `[B, C, L]`, float32, of codes `[B, k, L]`; without acoustic ones, those of the semantic one."""
+        features = self.semantic.decode(codes[:, :1])
+        return features if codes.shape[1] == 1 else features + self.acoustic.decode(codes[:, 1:])

@@ -73,9 +73,10 @@ class SEANetConv(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         style: SEANetStyle = SEANetStyle(),
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation)
+        self.conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation, bias=bias)
         self.norm = style.norm(outputs)
         self.stride = stride
         self.pad_mode = style.pad_mode
@@ -100,9 +101,11 @@ class SEANetTransposed(nn.Module):
     Shape: `[B, inputs, L]` -> `[B, outputs, s L]`.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, style: SEANetStyle) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, style: SEANetStyle, groups: int = 1, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.conv = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride)
+        self.conv = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride, groups=groups, bias=bias)
         self.norm = style.norm(outputs)
         self.right = math.ceil(stride * style.trim_right) if style.is_causal else stride // 2
         self.left = stride - self.right
@@ -115,6 +118,18 @@ class SEANetTransposed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         whole = self.norm(self.conv(x))
         return whole[..., self.left : whole.shape[-1] - self.right]
+
+
+class Resampled(kernels.Chained):
+    """One of these convolutions by itself, as a chain. It has the tensors of a `SEANetConv` or `SEANetTransposed`."""
+
+    def __init__(self, layer: SEANetConv | SEANetTransposed) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def chain(self) -> Chain:
+        """That of the convolution."""
+        return chain_of(self.layer)
 
 
 class SEANetUnit(nn.Module):

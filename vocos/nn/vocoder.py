@@ -16,6 +16,7 @@ from vocos import kernels
 from vocos.config import expect
 from vocos.kernels import Called, Chain, Window, steps
 from vocos.nn.conv import same_conv
+from vocos.nn.dense import Dense
 from vocos.nn.hooked import is_changed
 from vocos.nn.spectral import Framing, InverseSTFT, Overlapped, in_float32
 
@@ -76,16 +77,6 @@ def channel_last(conv: nn.Conv1d, x: Tensor, left: int, right: int) -> Tensor:
     weight = conv.weight[:, :, None].contiguous(memory_format=torch.channels_last)
     y = F.conv2d(x.mT[:, :, None], weight, conv.bias, padding=(0, left), groups=conv.groups)
     return y[:, :, 0].mT
-
-
-class Dense(nn.Linear, kernels.Engined):
-    """A linear layer, and an activation if wanted, on the engine that `kernels.linear` chooses.
-
-    Shape: `[..., inputs]` -> `[..., outputs]`.
-    """
-
-    def forward(self, x: Tensor, activation: kernels.Activation = "none") -> Tensor:
-        return kernels.linear(x, self.weight, self.bias, self.caches[0], activation)
 
 
 class ConvNeXtBlock(nn.Module):

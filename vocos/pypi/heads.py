@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from vocos.config import Window
 from vocos.errors import InvalidInput
 from vocos.nn import vocoder
+from vocos.nn.dense import Dense
 from vocos.nn.mel import MelScale
-from vocos.nn.vocoder import MAGNITUDE_CAP, Dense
+from vocos.nn.vocoder import MAGNITUDE_CAP
 from vocos.pypi.checks import check_tensor, untouched
 from vocos.pypi.modules import symexp
 from vocos.pypi.spectral_ops import IMDCT, ISTFT

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from vocos.config import Count
 from vocos.nn.conv import same_conv
-from vocos.nn.vocoder import NORM_EPSILON, Dense, channel_last
+from vocos.nn.dense import Dense
+from vocos.nn.vocoder import NORM_EPSILON, channel_last
 from vocos.pypi.checks import check_tensor, condition, untouched
 from vocos.pypi.modules import AdaLayerNorm, ConvNeXtBlock, ResBlock1, WeightNormConv1d
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vocos.nn import vocoder
+from vocos.nn.dense import Dense
 from vocos.nn.mel import LOG_FLOOR
 from vocos.pypi.checks import check_floats, condition, untouched
 
@@ -79,7 +80,7 @@ class ConvNeXtBlock(vocoder.ConvNeXtBlock):
         return x + (y if self.gamma is None else self.gamma * y).mT
 
 
-PARTS = (nn.Conv1d, nn.LayerNorm, AdaLayerNorm, vocoder.Dense, nn.GELU)  # of a block whose forward may be fused
+PARTS = (nn.Conv1d, nn.LayerNorm, AdaLayerNorm, Dense, nn.GELU)  # of a block whose forward may be fused
 
 
 class WeightNormConv1d(nn.Conv1d):

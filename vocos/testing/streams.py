@@ -149,7 +149,12 @@ class StreamsContract:
             for more in (-1, 0, voco.hop_length + 3):
                 length = voco.decode_length(x.shape[1]) + more
                 stream = self.stream(voco, call, 2)
-                given = self.joined([stream.push(x), stream.finish(length=length)])
+                first = stream.push(x)
+                if first.shape[1] > length:  # of a codec without delay
+                    with pytest.raises(InvalidInput, match=r"out already"):
+                        stream.finish(length=length)
+                    continue
+                given = self.joined([first, stream.finish(length=length)])
                 self.assert_same(call, given, self.whole(voco, call, x, length))
 
     def test_streams_join_and_split(self, voco: Voco[Any]) -> None:
@@ -168,8 +173,9 @@ class StreamsContract:
                 alone = ScaledCodes.rows(found, [row]) if isinstance(found, ScaledCodes) else found[row : row + 1]
                 self.assert_same(call, self.joined([*outputs[row], alone, one.finish()]), self.whole(voco, call, x))
             other = self.stream(voco, call)
-            other.push(inputs[0][:, :1])
-            with pytest.raises(InvalidInput, match=r"^join_streams: the streams are not in the same phase"):
+            if call.startswith("encode"):  # decoders may be past their start after a frame
+                other.push(inputs[0][:, :1])
+            with pytest.raises(InvalidInput, match=r"^join_streams: .*(not in the same phase|not begun|has other options)"):
                 join_streams([streams[0], other])
 
     def period(self, voco: Voco[Any], stream: Stream) -> int:

@@ -49,8 +49,15 @@ def latents(value: Any, latent_dim: int, minimum: int, call: str = "decode") -> 
         raise InvalidInput(f"{expected}, got {shape}{hint}")
     if shape[0] == 0 or shape[1] == 0:
         raise InvalidInput(f"{expected}, got {shape}, which is empty")
-    if shape[1] < minimum:
-        raise InvalidInput(f"{expected} with at least {minimum} frames, got {shape}; fewer frames cannot be decoded")
+    frames(value, minimum, expected)
+
+
+def frames(value: Tensor, minimum: int, expected: str) -> None:
+    """Raise InvalidInput unless latents or codes `[batch, frames, ...]` have enough frames."""
+    if value.shape[1] < minimum:
+        raise InvalidInput(
+            f"{expected} with at least {minimum} frames, got {list(value.shape)}; fewer frames cannot be decoded"
+        )
 
 
 def piece(value: Any, size: int, call: str, what: str) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from vocos import kernels
 from vocos.errors import InvalidInput
 from vocos.nn.length import Length
-from vocos.voco import batches, checks, rows
+from vocos.voco import batches, checks, rows, streams
 from vocos.voco.codec import Codec
+from vocos.voco.codes import ScaledCodes
 from vocos.voco.streams import Stream
 from vocos.weights.weights import ConfigT
 
@@ -152,16 +153,7 @@ class Voco(Codec[ConfigT]):
         Returns:
             Of each `delay_samples`, `delay_seconds` and `state_bytes`, as of `Stream`; or `reason`, why it cannot be.
         """
-        found: dict[str, dict[str, Any]] = {}
-        for call, part in (("encode", "encoder"), ("decode", "decoder")):
-            reason = self.stream_obstacle(part)
-            if reason is not None:
-                found[call] = {"reason": reason}
-                continue
-            stream = self.encode_stream() if call == "encode" else self.decode_stream()
-            names = ("delay_samples", "delay_seconds", "state_bytes")
-            found[call] = {name: getattr(stream, name) for name in names}
-        return found
+        return {call: streams.facts(self, call) for call in ("encode", "decode")}
 
     def encode_codes_stream(
         self, batch: int = 1, n_codebooks: int | None = None, bandwidth: float | None = None
@@ -213,9 +205,11 @@ class Voco(Codec[ConfigT]):
             latents = encode(rearrange(audio, "b n c -> b c n"))
             return rearrange(latents, "b d l -> b l d").to(self.dtype)
 
-    def _audio_of(self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int) -> Tensor:
+    def _audio_of(
+        self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int, call: str = "decode"
+    ) -> Tensor:
         self.load()
-        checks.device(latents, self.device, "decode")
+        checks.device(latents, self.device, call)
         with self._at_hand():
             audio = decode(rearrange(latents, "b l d -> b d l"), length)[..., :length]
             if audio.shape[-1] < length:  # for padding with nothing is a copy
@@ -275,7 +269,19 @@ class Voco(Codec[ConfigT]):
         self.weights.require("decoder", "decode_codes")
         self.check_codes(codes, "decode_codes")
         checks.length(length)
-        return self.decode(self.codes_to_latents(codes), length)
+        if isinstance(codes, ScaledCodes) or self.stream_obstacle("decoder") is not None:
+            return self.decode(self.codes_to_latents(codes), length)
+        return self._audio_of_codes(codes, length)
+
+    def _audio_of_codes(self, codes: Tensor, length: int | None, **options: Any) -> Tensor:
+        """Audio of codes that were checked; no latents of a long signal are held. Options as of `decoder_steps`."""
+        checks.frames(codes, self.minimum_frames, "decode_codes: expected codes")
+
+        def decode(codes: Tensor, length: int) -> Tensor:
+            return self.run_steps(self.decode_codes_steps(self.network, **options), codes, self.hop_length)
+
+        wanted = self.samples(codes.shape[1]) if length is None else length
+        return self._audio_of(decode, codes, wanted, "decode_codes")
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
         """Latents of codes, which `decode` takes: codes as of `decode_codes` -> `[batch, frames, latent_dim]`."""

@@ -137,7 +137,10 @@ class Stream:
                     f"{call}: rows of joined streams differ in length; split() them, or leave length= out"
                 )
             if wanted is not None and wanted < given:
-                raise InvalidInput(f"{call}: expected length of at least {given}, which are out already, got {wanted}")
+                raise InvalidInput(
+                    f"{call}: expected length of at least {given}, which are out already, got {wanted}; call finish() "
+                    "and cut what was given"
+                )
             wanted = self._codec.samples(taken * self._ratio) if wanted is None else wanted
         elif length is not None:
             raise InvalidInput(f"{call}: length= is for streams that decode")
@@ -297,6 +300,15 @@ class Stream:
 
     def __repr__(self) -> str:
         return f"<{self.call}_stream of {self._codec.name!r}, batch={self.batch}, {self.position}>"
+
+
+def facts(voco: Any, call: str) -> dict[str, Any]:
+    """Delay and state of a stream of a codec's "encode" or "decode"; or `reason`, why there is none."""
+    reason = voco.stream_obstacle("encoder" if call == "encode" else "decoder")
+    if reason is not None:
+        return {"reason": reason}
+    stream = getattr(voco, f"{call}_stream")()
+    return {name: getattr(stream, name) for name in ("delay_samples", "delay_seconds", "state_bytes")}
 
 
 def _needed(chain: Steps, outputs: int) -> int:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -139,8 +140,9 @@ def fill(
         if name in file.shapes and not torch.allclose(file.read(name).float(), expected, atol=1e-5):
             raise CheckpointError(f"{file.path}: {name} is not the constant that this codec computes")
     rules = known.rules(config)
+    read = lru_cache(maxsize=1)(lambda part: _exact(file.read(part)))  # several in a row may be made of the same
     for name, stored in parts.items():
-        tensor = rule_of(name, rules).read(_shape(network, name), *(_exact(file.read(part)) for part in stored))
+        tensor = rule_of(name, rules).read(_shape(network, name), *map(read, stored))
         module, _, leaf = name.rpartition(".")
         tensor = _converted(tensor, options, f"{file.path}: {name}")
         setattr(network.get_submodule(module), leaf, nn.Parameter(tensor, requires_grad=False))
