@@ -6,13 +6,16 @@ The search runs in float32 whatever the dtype of the module, so that the codes d
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from vocos import kernels
+from vocos.kernels.cache import is_plain
 from vocos.nn.hooked import is_changed, refuse_changed
 
 
@@ -96,12 +99,30 @@ class FactorizedRVQ(nn.Module):
             return torch.stack(parts).sum(dim=0)
 
 
-def euclidean_codes(features: Tensor, codebooks: Tensor | Sequence[Tensor]) -> Tensor:
+class Table(NamedTuple):
+    """A codebook, as the search needs it.
+
+    Attributes:
+        entries: `[entries, C]`, float32.
+        squares: their squared norms.
+    """
+
+    entries: Tensor
+    squares: Tensor
+
+
+def tables(codebooks: Iterable[Tensor]) -> tuple[Table, ...]:
+    """The tables of some codebooks."""
+    floats = (codebook.detach().float() for codebook in codebooks)
+    return tuple(Table(entries, entries.square().sum(dim=1)) for entries in floats)
+
+
+def euclidean_codes(features: Tensor, codebooks: Iterable[Tensor | Table]) -> Tensor:
     """Codes of features: in each codebook the entry nearest to the residual of the ones before; the lowest on a tie.
 
     Args:
         features: `[B, C, L]`.
-        codebooks: `[K, entries, C]`, or a sequence of K tables.
+        codebooks: `[entries, C]` each, or their tables.
 
     Returns:
         `[B, K, L]`, int64.
@@ -109,12 +130,12 @@ def euclidean_codes(features: Tensor, codebooks: Tensor | Sequence[Tensor]) -> T
     Source: "High Fidelity Neural Audio Compression", arXiv 2210.13438.
     """
     with torch.autocast(features.device.type, enabled=False):
-        residual, codes = rearrange(features.float(), "b c l -> b l c"), []
-        for entries in (codebook.float() for codebook in codebooks):
-            distance = entries.square().sum(dim=1) - 2 * torch.matmul(residual, entries.mT)
-            codes.append(distance.argmin(dim=-1))
+        residual, codes = rearrange(features.float(), "b c l -> (b l) c"), []
+        for book in codebooks:
+            entries, squares = book if isinstance(book, Table) else tables((book,))[0]
+            codes.append(torch.addmm(squares, residual, entries.mT, alpha=-2).argmin(dim=-1))
             residual = residual - F.embedding(codes[-1], entries)
-        return torch.stack(codes, dim=1)
+        return rearrange(torch.stack(codes), "k (b l) -> b k l", b=len(features))
 
 
 def euclidean_features(codes: Tensor, codebooks: Tensor | Sequence[Tensor]) -> Tensor:
@@ -126,7 +147,20 @@ def euclidean_features(codes: Tensor, codebooks: Tensor | Sequence[Tensor]) -> T
 TRAINING_STATE = ("*.inited", "*.cluster_size", "*.embed_avg")  # beside such codebooks in public files; not needed
 
 
-class EuclideanRVQ(nn.Module):
+class Books(kernels.Engined):
+    """Codebooks that are searched for the nearest entry, their tables kept. A subclass has `books`."""
+
+    uses_engine = False
+    books: Sequence[Tensor]
+
+    def tables(self, n_codebooks: int) -> tuple[Table, ...]:
+        """The tables of the first codebooks."""
+        books = tuple(self.books)
+        is_kept = not torch.compiler.is_compiling() and is_plain(books)
+        return (self.caches[0].ready(tables, books) if is_kept else tables(books))[:n_codebooks]
+
+
+class EuclideanRVQ(Books):
     """The quantiser of EnCodec and of X-Codec."""
 
     def __init__(self, n_codebooks: int, entries: int, channels: int) -> None:
@@ -137,14 +171,14 @@ class EuclideanRVQ(nn.Module):
 
     def encode(self, features: Tensor, n_codebooks: int) -> Tensor:
         """Codes `[B, n_codebooks, L]`, int64, of features `[B, C, L]`."""
-        return euclidean_codes(features, self.books[:n_codebooks])
+        return euclidean_codes(features, self.tables(n_codebooks))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Features `[B, C, L]`, float32, of codes `[B, k, L]`."""
         return euclidean_features(codes, self.books)
 
 
-class ProjectedRVQ(nn.Module):
+class ProjectedRVQ(Books):
     """A Euclidean quantiser of narrower features, between two pointwise convolutions without bias.
 
     Args:
@@ -174,7 +208,7 @@ class ProjectedRVQ(nn.Module):
         """Codes `[B, n_codebooks, L]`, int64, of features `[B, C, L]`."""
         assert self.input_proj is not None  # noqa: S101 - for the type checker
         with torch.autocast(features.device.type, enabled=False):
-            return euclidean_codes(_float_linear(self.input_proj, features.float().mT).mT, self.books[:n_codebooks])
+            return euclidean_codes(_float_linear(self.input_proj, features.float().mT).mT, self.tables(n_codebooks))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Features `[B, C, L]`, float32, of codes `[B, k, L]`."""
