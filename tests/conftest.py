@@ -113,12 +113,15 @@ XCODECS = {
     "xcodec": StandIn("xcodec", "xcodec-small", "config.json", "model.safetensors"),
     "xcodec-wavlm": StandIn("xcodec_wavlm_mls", "xcodec-small-wavlm", "config.json", "model.safetensors"),
 }
-# Mimi, as transformers and as the original code have it
-MIMIS = {
+# Mimi and the codecs made of its halves
+CAUSALS = {
     "mimi": StandIn("mimi", "mimi-small", "config.json", "model.safetensors"),
     "original-mimi": StandIn("mimi", "mimi-original-small", "config.json", "model.safetensors"),
+    "pocket_tts": StandIn("pocket_tts", "pocket_tts-small", "config.json", "model.safetensors"),
+    "original-pocket_tts": StandIn("pocket_tts", "pocket_tts-original-small", "config.json", "model.safetensors"),
+    "qwen3_tts": StandIn("qwen3_tts", "qwen3_tts-small", "config.json", "model.safetensors"),
 }
-ALL = STAND_INS | OTHERS | ENCODECS | XCODECS | MIMIS
+ALL = STAND_INS | OTHERS | ENCODECS | XCODECS | CAUSALS
 
 
 @functools.cache

@@ -41,6 +41,8 @@ PUBLIC = {
     "encodec_32khz": "transformers-encodec_32khz",
     "encodec_48khz": "transformers-encodec_48khz",
     "mimi": "mimi",
+    "pocket_tts": "pocket_tts",
+    "qwen3_tts": "qwen3_tts",
     "xcodec": "xcodec",
 }
 REPOSITORIES = {

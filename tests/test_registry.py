@@ -60,6 +60,8 @@ def test_facts_of_all() -> None:
         "oobleck": (44100, 2, 64, 2048),
         "griffinlim": (24000, 1, 100, 256),
         "mimi": (24000, 1, 512, 1920),
+        "pocket_tts": (24000, 1, 32, 1920),
+        "qwen3_tts": (24000, 1, 512, 1920),
     } | dict.fromkeys(list_vocos("xcodec*"), (16000, 1, 1024, 320))
     assert len(list_vocos("xcodec*")) == 6
 
@@ -81,6 +83,7 @@ def test_codes_of_all() -> None:
         "dac_24khz": (32, 1024, 24000, []),
         "dac_16khz": (12, 1024, 6000, []),
         "mimi": (32, 2048, 4400, []),
+        "qwen3_tts": (16, 2048, 2200, []),
     } | dict.fromkeys(list_vocos("xcodec*"), (8, 1024, 4000, [1, 2, 3, 4, 8]))
 
 

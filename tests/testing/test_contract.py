@@ -123,6 +123,14 @@ class TestMimi(OtherContract):
     name, key = "mimi", "mimi"
 
 
+class TestPocketTts(OtherContract):
+    name, key = "pocket_tts", "original-pocket_tts"
+
+
+class TestQwen3Tts(OtherContract):
+    name, key = "qwen3_tts", "qwen3_tts"
+
+
 class XcodecContract(OtherContract):
     """The suite on X-Codec, where the package that it encodes with is installed."""
 

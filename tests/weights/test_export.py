@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ENCODECS, MIMIS, OTHERS, STAND_INS, StandIn
+from conftest import CAUSALS, ENCODECS, OTHERS, STAND_INS, StandIn
 from safetensors import safe_open
 from torch import Tensor
 
 from vocos import InvalidInput, Voco, cli, get_voco
 
-ITEMS = STAND_INS | OTHERS | ENCODECS | MIMIS
+ITEMS = STAND_INS | OTHERS | ENCODECS | CAUSALS
 TARGETS = {
     "mel": ["charactr", "optimizerai", "transformers"],
     "encodec": ["charactr", "transformers"],
@@ -24,6 +24,8 @@ TARGETS = {
     "encodec_48khz": ["transformers"],
     "dacvae": ["optimizerai", "facebook"],
     "mimi": ["transformers", "moshi"],
+    "pocket_tts": ["transformers"],
+    "qwen3_tts": [],
     "oobleck": ["diffusers", "stable-audio-tools"],
 }
 CASES = [(key, target) for key, item in ITEMS.items() for target in ["vocos", *TARGETS[item.name]]]

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import gzip
-import json
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from conftest import GOLDEN
+from manifests import Listing, manifests
 
 from vocos import get_voco, list_vocos
 from vocos.codecs.vocos_encodec import COMPANIONS
 from vocos.weights.formats import locate, recognise
-from vocos.weights.tensors import TensorFile
 
 # Sampling rate, hop and latent size that each has.
 PUBLIC = {
@@ -46,6 +40,11 @@ PUBLIC = {
     "encodec_24khz": {"facebook-encodec_24khz": (24000, 320, 128), "original-encodec_24khz": (24000, 320, 128)},
     "encodec_32khz": {"facebook-encodec_32khz": (32000, 640, 128)},
     "encodec_48khz": {"facebook-encodec_48khz": (48000, 320, 129), "original-encodec_48khz": (48000, 320, 129)},
+    "pocket_tts": {
+        "eustlb-pocket-tts-audio-tokenizer": (24000, 1920, 32),
+        "kyutai-pocket-tts-mimi": (24000, 1920, 32),
+    },
+    "qwen3_tts": {"Qwen-Qwen3-TTS-Tokenizer-12Hz": (24000, 1920, 512)},
     "mimi": {"kyutai-mimi": (24000, 1920, 512), "kyutai-moshiko-mimi": (24000, 1920, 512)},
     "dacvae": {
         "optimizerai-dac-vae-small": (48000, 2048, 2048),
@@ -64,23 +63,6 @@ PUBLIC = {
     },
 }
 CASES = [(codec, name) for codec, names in PUBLIC.items() for name in names]
-
-
-@functools.cache
-def manifests() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for path in GOLDEN.glob("manifests*.json.gz"):
-        with gzip.open(path, "rt") as stream:
-            found |= json.load(stream)
-    return found
-
-
-class Listing(TensorFile):
-    """A file of which only the names and shapes are known."""
-
-    def __init__(self, name: str) -> None:
-        self.path, self.metadata = Path(name), {}
-        self.shapes = {tensor: tuple(shape) for tensor, shape in manifests()[name]["shapes"].items()}
 
 
 @pytest.mark.parametrize(("codec", "name"), CASES, ids=["-".join(case) for case in CASES])
@@ -117,14 +99,10 @@ def test_decoder_of_xcodec_is_a_sixth_of_its_file(name: str) -> None:
 def test_built_in_config_is_the_published_one(codec: str) -> None:
     """Of every file of the default weights, and of those that publish the same ones in another layout."""
     voco = get_voco(codec)
-    built_in = voco.source.partition("@")[0] if voco.source else ""
-    names = (
-        list(PUBLIC[codec])
-        if "khz" in codec or codec == "mimi"
-        else [name for name in PUBLIC[codec] if "optimizerai" in name]
-    )
+    owner = (voco.source or "").partition("/")[0]
+    names = [name for name in PUBLIC[codec] if "khz" in codec or owner in name]
     assert names
-    assert built_in.partition("/")[0] in names[0]
+    assert owner in names[0]
     for name in names:
         assert voco.parse(manifests()[name]["config"]) == voco.weights.row.config
 

@@ -78,7 +78,11 @@ class MimiConfig(Config):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
-        return super().parse(_without_kyutai(data) if "seanet" in data else _checked(data))
+        config = super().parse(_without_kyutai(data) if "seanet" in data else _checked(data))
+        rate = data.get("frame_rate")
+        is_rate = rate is None or rate == config.sampling_rate / config.hop_length
+        config.require(is_rate, f"frame_rate {rate!r} of frames of {config.hop_length} samples")
+        return config
 
     @property
     def hop_length(self) -> int:
@@ -173,7 +177,8 @@ def _without_kyutai(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, **{name: value for name, value in found.items() if value is not None}}
 
 
-def _attending(transformer: Transformer) -> Attending | Called:
+def attending(transformer: Transformer) -> Attending | Called:
+    """A transformer as a step, or its call."""
     return Called(transformer) if is_changed(transformer, Transformer) else transformer.step()
 
 
@@ -190,7 +195,7 @@ class MimiEncoder(nn.Module):
 
     def steps(self) -> tuple[Any, ...]:
         """What the module computes, step by step."""
-        return step_of(self.seanet), _attending(self.transformer), step_of(self.downsample)
+        return step_of(self.seanet), attending(self.transformer), step_of(self.downsample)
 
 
 class MimiDecoder(nn.Module):
@@ -205,7 +210,7 @@ class MimiDecoder(nn.Module):
 
     def steps(self) -> tuple[Any, ...]:
         """What the module computes, step by step."""
-        return step_of(self.upsample), _attending(self.transformer), step_of(self.seanet)
+        return step_of(self.upsample), attending(self.transformer), step_of(self.seanet)
 
 
 def half_rules(names: Mapping[str, str]) -> dict[str, str | Rule]:

@@ -61,7 +61,14 @@ class TransformerStyle:
 
     def norm(self) -> nn.Module:
         """A norm over the channels."""
-        return (nn.RMSNorm if self.has_rms_norm else nn.LayerNorm)(self.width, eps=self.epsilon)
+        return (RMSNorm if self.has_rms_norm else nn.LayerNorm)(self.width, eps=self.epsilon)
+
+
+class RMSNorm(nn.RMSNorm):
+    """PyTorch's, in the dtype of its weight, as LayerNorm is under autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
 
 
 class Past(NamedTuple):

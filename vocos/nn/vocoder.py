@@ -58,19 +58,20 @@ def _normalised(norm: nn.Module, x: Tensor, condition: int) -> Tensor:
     return norm(x, condition) if isinstance(norm, AdaLayerNorm) else norm(x)
 
 
-def channel_last(conv: nn.Conv1d, x: Tensor, left: int, right: int) -> Tensor:
+def channel_last(conv: nn.Conv1d, x: Tensor, left: int, right: int, own: int = REACH) -> Tensor:
     """A convolution of channel-last data, as one in two dimensions: libraries then need not transpose it.
 
     Args:
-        conv: of kernel k; called as it is, with its own padding, if it was changed.
+        conv: of kernel k; called, with its own padding, if it was changed.
         x: `[B, L, inputs]`.
         left, right: zeros at the ends.
+        own: padding of the convolution's own.
 
     Returns:
         `[B, left + L + right - k + 1, outputs]`.
     """
     if is_changed(conv, nn.Conv1d):
-        called: Tensor = conv(x.mT).mT
+        called: Tensor = conv(F.pad(x.mT, (left - own, right - own))).mT
         return called
     if left != right:
         x, left = F.pad(x, (0, 0, left, right)), 0
@@ -83,26 +84,33 @@ class ConvNeXtBlock(nn.Module):
     """x + gamma * pointwise(GELU(pointwise(norm(depthwise convolution(x))))).
 
     Shape: `[B, L, C]` -> `[B, L, C]`.
+
+    Args:
+        channels, intermediate: outside and inside of the block.
+        conditions: rows of the AdaLayerNorm tables; 0 for plain LayerNorm.
+        is_causal: whether the convolution looks back only.
     """
 
-    def __init__(self, channels: int, intermediate: int, conditions: int) -> None:
+    def __init__(self, channels: int, intermediate: int, conditions: int = 0, is_causal: bool = False) -> None:
         super().__init__()
-        self.dwconv = nn.Conv1d(channels, channels, 7, padding=3, groups=channels)
+        self.before, self.after = (2 * REACH, 0) if is_causal else (REACH, REACH)
+        self.dwconv = nn.Conv1d(channels, channels, 7, padding=0 if is_causal else REACH, groups=channels)
         self.norm = _norm(conditions, channels)
         self.pwconv1 = Dense(channels, intermediate)
         self.pwconv2 = Dense(intermediate, channels)
         self.gamma = nn.Parameter(torch.empty(channels))
 
-    def forward(self, x: Tensor, condition: int) -> Tensor:
-        return self.window(x, condition, REACH, REACH)
+    def forward(self, x: Tensor, condition: int = 0) -> Tensor:
+        return self.window(x, condition, self.before, self.after)
 
     def window(self, x: Tensor, condition: int, left: int, right: int) -> Tensor:
         """The block with so many zeros at the ends, for the frames that have all of their window.
 
         Shape: `[B, L, C]` -> `[B, left + L + right - 6, C]`.
         """
-        y = _normalised(self.norm, channel_last(self.dwconv, x, left, right), condition)
-        x = x[:, REACH - left : x.shape[1] - REACH + right]
+        y = channel_last(self.dwconv, x, left, right, self.after)
+        y = _normalised(self.norm, y, condition)
+        x = x[:, self.before - left : x.shape[1] - self.after + right]
         wide, narrow = self.pwconv1, self.pwconv2
         if is_changed(wide, Dense) or is_changed(narrow, Dense):
             y = narrow(F.gelu(wide(y)))  # a wrapper adds to the product, before the activation
@@ -148,16 +156,15 @@ class Backbone(nn.Module):
         is_called = is_changed(self.embed, nn.Conv1d)
         found = [Called(first) if is_called else Window(first, REACH, REACH)]
         for block in self.convnext:
-            assert isinstance(block, nn.Module)  # noqa: S101 - for the type checker
-            found.append(_block_step(block, condition))
+            found.append(block_step(block, condition))
         return (*found, Window(last))
 
 
-def _block_step(block: Any, condition: int) -> Called | Window:
-    """A block as a step; called on the whole signal if it, or its convolution, was changed."""
+def block_step(block: Any, condition: int = 0) -> Called | Window:
+    """A `ConvNeXtBlock` as a step; called on the whole signal if it, or its convolution, was changed."""
     if is_changed(block, ConvNeXtBlock) or is_changed(block.dwconv, nn.Conv1d):
         return Called(lambda x: block(x.mT, condition).mT)
-    return Window(lambda x, left, right: block.window(x.mT, condition, left, right).mT, REACH, REACH)
+    return Window(lambda x, left, right: block.window(x.mT, condition, left, right).mT, block.before, block.after)
 
 
 class FourierHead(nn.Module):
