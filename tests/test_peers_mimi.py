@@ -94,3 +94,51 @@ def test_transformers_reads_what_is_exported(pair: tuple[Any, Voco[Any]], tmp_pa
     codes = ours.encode_codes(audio)
     assert torch.equal(again.eval().encode(audio.mT).audio_codes.mT, codes)
     torch.testing.assert_close(again.decode(codes.mT).audio_values.mT, ours.decode_codes(codes), atol=1e-5, rtol=1e-4)
+
+
+# Pocket TTS
+
+POCKET = {name: value for name, value in SMALL.items() if "codebook" not in name and "quant" not in name} | {
+    "latent_dim": 6,
+    "latent_stride": 4,
+    "sampling_rate": 600,
+}
+POCKET.pop("frame_rate")
+POCKET_HOP = 4 * 4 * 3
+
+
+@pytest.fixture(scope="module")
+def pocket(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Voco[Any]]:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.PocketTTSAudioTokenizerConfig(**POCKET)
+    theirs = randomise(transformers.PocketTTSAudioTokenizerModel(config))
+    folder = tmp_path_factory.mktemp("pocket")
+    theirs.save_pretrained(folder)
+    return theirs, get_voco("pocket_tts", weights=folder)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 20])
+def test_pocket_tts_is_that_of_transformers(frames: int, pocket: tuple[Any, Voco[Any]]) -> None:
+    theirs, ours = pocket
+    audio = noise(frames * POCKET_HOP)
+    latents = theirs.encode(audio.mT).latents
+    found = ours.encode(audio)
+    torch.testing.assert_close(found, latents if latents.shape == found.shape else latents.mT, atol=1e-5, rtol=1e-4)
+    sound = theirs.decode(latents).audio_values
+    torch.testing.assert_close(ours.decode(found), sound.mT, atol=1e-5, rtol=1e-4)
+
+
+def test_transformers_reads_the_exported_pocket_tts(pocket: tuple[Any, Voco[Any]], tmp_path: Path) -> None:
+    import transformers
+
+    _, ours = pocket
+    ours.export(tmp_path, "transformers")
+    again, info = transformers.PocketTTSAudioTokenizerModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    assert again.config.hidden_act == ours.config["hidden_act"]
+    audio = noise(5 * POCKET_HOP)
+    latents = again.eval().encode(audio.mT).latents
+    found = ours.encode(audio)
+    torch.testing.assert_close(found, latents if latents.shape == found.shape else latents.mT, atol=1e-5, rtol=1e-4)
