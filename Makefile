@@ -28,7 +28,7 @@ portable: $(VENV)/test
 
 # Against other packages. Without encodec's own needs: its models want no torchaudio, which is seldom built for this torch.
 peers: $(VENV)/test
-	$(PIP) --no-deps encodec==0.1.1
+	$(PIP) --no-deps encodec==0.1.1 snac==1.2.1
 	$(BIN)/python -m pytest -n 2 -q -m peers
 
 # Against PyPI's package of this name, which runs in an environment of its own.

@@ -121,7 +121,11 @@ CAUSALS = {
     "original-pocket_tts": StandIn("pocket_tts", "pocket_tts-original-small", "config.json", "model.safetensors"),
     "qwen3_tts": StandIn("qwen3_tts", "qwen3_tts-small", "config.json", "model.safetensors"),
 }
-ALL = STAND_INS | OTHERS | ENCODECS | XCODECS | CAUSALS
+SNACS = {
+    "snac_24khz": StandIn("snac_24khz", "snac-small", "config.json", "pytorch_model.bin"),
+    "snac_32khz": StandIn("snac_32khz", "snac-small-attention", "config.json", "pytorch_model.bin"),
+}
+ALL = SNACS | STAND_INS | OTHERS | ENCODECS | XCODECS | CAUSALS
 
 
 @functools.cache

@@ -43,6 +43,7 @@ PUBLIC = {
     "mimi": "mimi",
     "pocket_tts": "pocket_tts",
     "qwen3_tts": "qwen3_tts",
+    "snac_24khz": "snac_24khz",
     "xcodec": "xcodec",
 }
 REPOSITORIES = {

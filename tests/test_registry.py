@@ -62,6 +62,9 @@ def test_facts_of_all() -> None:
         "mimi": (24000, 1, 512, 1920),
         "pocket_tts": (24000, 1, 32, 1920),
         "qwen3_tts": (24000, 1, 512, 1920),
+        "snac_24khz": (24000, 1, 768, 512),
+        "snac_32khz": (32000, 1, 1024, 384),
+        "snac_44khz": (44100, 1, 1024, 384),
     } | dict.fromkeys(list_vocos("xcodec*"), (16000, 1, 1024, 320))
     assert len(list_vocos("xcodec*")) == 6
 
@@ -84,6 +87,9 @@ def test_codes_of_all() -> None:
         "dac_16khz": (12, 1024, 6000, []),
         "mimi": (32, 2048, 4400, []),
         "qwen3_tts": (16, 2048, 2200, []),
+        "snac_24khz": (3, 4096, 984.375, []),
+        "snac_32khz": (4, 4096, 1875, []),
+        "snac_44khz": (4, 4096, 15 * 12 * 44100 / 3072, []),
     } | dict.fromkeys(list_vocos("xcodec*"), (8, 1024, 4000, [1, 2, 3, 4, 8]))
 
 

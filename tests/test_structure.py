@@ -29,6 +29,7 @@ LAYERS = [
         "weights.intact",
         "weights.refusals",
         "weights.opcodes",
+        "voco.arrangements",
         "voco.codes",
         "voco.facts",
         "voco.rows",

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from vocos.registry import get_voco, list_vocos, register_voco
     from vocos.selftest import check
     from vocos.voco import Voco
-    from vocos.voco.codes import ScaledCodes, arrange_codes
+    from vocos.voco.arrangements import arrange_codes
+    from vocos.voco.codes import ScaledCodes
     from vocos.voco.joining import join_streams
 
 from vocos._version import __version__
@@ -87,7 +88,7 @@ _HOME = {
     "load_codes": "files.codes",
     "save_codes": "files.codes",
     "ScaledCodes": "voco.codes",
-    "arrange_codes": "voco.codes",
+    "arrange_codes": "voco.arrangements",
     "join_streams": "voco.joining",
 }
 

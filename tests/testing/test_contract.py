@@ -131,6 +131,25 @@ class TestQwen3Tts(OtherContract):
     name, key = "qwen3_tts", "qwen3_tts"
 
 
+class SnacContract(OtherContract):
+    """The suite on SNAC without its noise."""
+
+    def make(self) -> Voco[Any]:
+        return get_voco(self.name, weights=self.weights, noise=False)
+
+
+class TestSnac24(SnacContract):
+    name, key = "snac_24khz", "snac_24khz"
+
+
+class TestSnac32(SnacContract):
+    name, key = "snac_32khz", "snac_32khz"
+
+
+class TestSnac44(SnacContract):
+    name, key = "snac_44khz", "snac_32khz"
+
+
 class XcodecContract(OtherContract):
     """The suite on X-Codec, where the package that it encodes with is installed."""
 
@@ -148,7 +167,7 @@ class TestXcodecWithWavlm(XcodecContract):
 
 
 def test_every_built_in_codec_is_under_contract() -> None:
-    kinds = (SmallContract, OtherContract, EncodecContract, XcodecContract)
+    kinds = (SmallContract, OtherContract, EncodecContract, SnacContract, XcodecContract)
     tested = {cls.name for kind in kinds for cls in kind.__subclasses__() if cls.name} | {"griffinlim"}
     others = {
         "hubert_librispeech",

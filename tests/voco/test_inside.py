@@ -29,6 +29,7 @@ NAMES = [
     "xcodec",
     "mimi",
     "qwen3_tts",
+    "snac_32khz",
     "griffinlim",
 ]
 CLOSE: dict[str, float] = {"atol": 2e-5, "rtol": 1e-4}  # two engines: measured below 3e-6

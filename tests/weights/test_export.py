@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CAUSALS, ENCODECS, OTHERS, STAND_INS, StandIn
+from conftest import CAUSALS, ENCODECS, OTHERS, SNACS, STAND_INS, StandIn
 from safetensors import safe_open
 from torch import Tensor
 
 from vocos import InvalidInput, Voco, cli, get_voco
 
-ITEMS = STAND_INS | OTHERS | ENCODECS | CAUSALS
+ITEMS = STAND_INS | OTHERS | ENCODECS | CAUSALS | SNACS
 TARGETS = {
     "mel": ["charactr", "optimizerai", "transformers"],
     "encodec": ["charactr", "transformers"],
@@ -26,6 +26,8 @@ TARGETS = {
     "mimi": ["transformers", "moshi"],
     "pocket_tts": ["transformers"],
     "qwen3_tts": [],
+    "snac_24khz": ["snac"],
+    "snac_32khz": ["snac"],
     "oobleck": ["diffusers", "stable-audio-tools"],
 }
 CASES = [(key, target) for key, item in ITEMS.items() for target in ["vocos", *TARGETS[item.name]]]

@@ -44,6 +44,9 @@ PUBLIC = {
         "eustlb-pocket-tts-audio-tokenizer": (24000, 1920, 32),
         "kyutai-pocket-tts-mimi": (24000, 1920, 32),
     },
+    "snac_24khz": {"hubertsiuzdak-snac_24khz": (24000, 512, 768)},
+    "snac_32khz": {"hubertsiuzdak-snac_32khz": (32000, 384, 1024)},
+    "snac_44khz": {"hubertsiuzdak-snac_44khz": (44100, 384, 1024)},
     "qwen3_tts": {"Qwen-Qwen3-TTS-Tokenizer-12Hz": (24000, 1920, 512)},
     "mimi": {"kyutai-mimi": (24000, 1920, 512), "kyutai-moshiko-mimi": (24000, 1920, 512)},
     "dacvae": {

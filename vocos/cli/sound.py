@@ -109,8 +109,9 @@ def tokenize(arguments: argparse.Namespace) -> int:
                     frames += codes.shape[1]
                 file.samples = sound.samples
         seconds = sound.samples / voco.sampling_rate
-        rate = count * math.log2(voco.codebook_size or 1) * voco.frame_rate / 1000
-        told = f"{frames} frames of {count} codes, {seconds:.2f} s, {rate:.2f} kbit/s"
+        columns = voco.columns_of(count)
+        rate = columns * math.log2(voco.codebook_size or 1) * voco.sampling_rate / voco.code_hop_length / 1000
+        told = f"{frames} frames of {columns} codes, {seconds:.2f} s, {rate:.2f} kbit/s"
         return told, [*sound.done, *flow.remarks]
 
     return batch.each(tokenized)

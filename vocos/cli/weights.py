@@ -85,6 +85,8 @@ def info(arguments: argparse.Namespace) -> None:
         "frame_rate": voco.frame_rate,
         "n_codebooks": voco.n_codebooks,
         "codebook_size": voco.codebook_size,
+        "code_columns": voco.code_columns,
+        "code_hop_length": voco.code_hop_length if voco.n_codebooks else None,
         "bits_per_second": voco.bits_per_second,
         "license": voco.license,
         "source": voco.source,

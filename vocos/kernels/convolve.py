@@ -18,6 +18,7 @@ FEW_ROWS = 1100
 WIDE_ROW_BYTES = 3072
 SMALL_WINDOW = 16  # numbers: too few for the library's convolution to be in its element
 WINDOW_NUMBERS = 1 << 22  # copied for one matrix product
+FEW_NUMBERS = 1 << 15  # of a convolution in groups, up to which sums of taps take less time
 # By halves: multiplications saved for each number of a row that the additions touch, and rows, from which on it pays.
 HALVED_SAVING = 60
 HALVED_ROWS = 256
@@ -78,6 +79,34 @@ class Taps:
         torch.add(shared, first.view_as(shared), out=y[:, :, 0])
         torch.add(shared, second.view_as(shared), out=y[:, :, 1])
         return y.flatten(1, 3)[:, :rows]
+
+
+class InGroups:
+    """A convolution in groups: weight `[O, I / groups, kernel]`, x `[B, N, I]` -> `[B, M, O]`."""
+
+    def __init__(self, weight: Tensor, stride: int, dilation: int, groups: int) -> None:
+        self.stride, self.dilation, self.groups = stride, dilation, groups
+        self.kernels = weight[:, :, None].contiguous(memory_format=torch.channels_last)
+        is_depthwise = stride == 1 and weight.shape[1] == 1 and weight.shape[0] == groups
+        self.taps = weight[:, 0].mT.contiguous() if is_depthwise else None
+
+    def __call__(self, x: Tensor, bias: Tensor | None, left: int, right: int) -> Tensor:
+        """The convolution of x with so many zeros at its ends."""
+        if left != right:
+            x, left = F.pad(x, (0, 0, left, right)), 0
+        if self.taps is not None and x.shape[0] * x.shape[1] * x.shape[2] <= FEW_NUMBERS:
+            return self._by_taps(F.pad(x, (0, 0, left, left)) if left else x, self.taps, bias)
+        spaced = (1, self.stride), (0, left), (1, self.dilation)
+        y = F.conv2d(x.contiguous().mT[:, :, None], self.kernels, bias, *spaced, self.groups)
+        return y[:, :, 0].mT.contiguous()
+
+    def _by_taps(self, x: Tensor, taps: Tensor, bias: Tensor | None) -> Tensor:
+        """The sum of the taps of each channel, for few numbers: a convolution first reorders its weight."""
+        rows = x.shape[1] - (len(taps) - 1) * self.dilation
+        y = x[:, :rows] * taps[0] if bias is None else torch.addcmul(bias, x[:, :rows], taps[0])
+        for i, tap in enumerate(taps[1:], start=1):
+            y.addcmul_(x[:, i * self.dilation : i * self.dilation + rows], tap)
+        return y
 
 
 class _Narrow:

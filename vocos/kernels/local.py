@@ -158,11 +158,12 @@ class Pad(NamedTuple):
 class Convolution(NamedTuple):
     """A convolution on zero padding, the same at both ends. Shape: `[B, I, N]` -> `[B, O, length(N)]`."""
 
-    weight: Tensor  # [O, I, kernel]
+    weight: Tensor  # [O, I / groups, kernel]
     bias: Tensor | None
     stride: int = 1
     dilation: int = 1
     padding: int = 0
+    groups: int = 1  # into which inputs and outputs are divided, each of its own
 
     @property
     def period(self) -> Range:
@@ -175,7 +176,8 @@ class Convolution(NamedTuple):
         left, right = source[0] - low, high - source[1]
         if right > left:
             x, left = F.pad(x, (left, right)), 0
-        return F.conv1d(x, self.weight, self.bias, self.stride, left, self.dilation)[..., : target[1] - target[0]]
+        y = F.conv1d(x, self.weight, self.bias, self.stride, left, self.dilation, self.groups)
+        return y[..., : target[1] - target[0]]
 
     @property
     def reach(self) -> int:
@@ -328,4 +330,38 @@ class Window(NamedTuple):
         return start - self.left, stop + self.right
 
 
-Local: TypeAlias = Periodic | Elu | Pad | Convolution | Transposed | Average | Repeat | Window
+class Grouped(NamedTuple):
+    """Any function of each group of some frames, which makes others of them alone. Not for engines.
+
+    Shape: `[B, I, N]` -> `[B, O, N / inputs * outputs]`.
+    """
+
+    function: Callable[[Tensor], Tensor]  # of x [B, I, g inputs] -> [B, O, g outputs], for any g
+    inputs: int
+    outputs: int
+    is_open: bool = False  # whether the last group may be shorter, where as many come out as go in
+
+    @property
+    def period(self) -> Range:
+        """A group."""
+        return self.inputs, self.outputs
+
+    def part(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
+        """The function of the groups."""
+        first = source[0] // self.inputs * self.outputs
+        return self.function(x)[..., target[0] - first : target[1] - first]
+
+    def length(self, n: int) -> int:
+        """Of all groups."""
+        return n if self.is_open else n // self.inputs * self.outputs
+
+    def final(self, n: int) -> int:
+        """Of the whole groups."""
+        return n // self.inputs * self.outputs
+
+    def span(self, start: int, stop: int) -> Range:
+        """The groups that the outputs are of."""
+        return start // self.outputs * self.inputs, -(-stop // self.outputs) * self.inputs
+
+
+Local: TypeAlias = Periodic | Elu | Pad | Convolution | Transposed | Average | Repeat | Window | Grouped

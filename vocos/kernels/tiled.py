@@ -29,7 +29,7 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 from vocos.kernels import reference, steps, stream
-from vocos.kernels.convolve import Taps
+from vocos.kernels.convolve import InGroups, Taps
 from vocos.kernels.parts import roomy
 from vocos.kernels.steps import (
     Average,
@@ -198,12 +198,17 @@ class _Convolution:
 
     def __init__(self, step: Convolution) -> None:
         self.step = step
+        if step.groups > 1:
+            self.grouped = InGroups(step.weight.detach(), step.stride, step.dilation, step.groups)
+            return
         weight = rearrange(step.weight.detach(), "o i (tap s) -> o tap (s i)", s=step.stride)
         self.taps = Taps(weight)
 
     def __call__(self, x: Tensor, n: int, source: Range, target: Range) -> Tensor:
         step, stride, (low, high) = self.step, self.step.stride, self.step.span(*target)
         left, right = source[0] - low, high - source[1]
+        if step.groups > 1:
+            return self.grouped(x, step.bias, left, right)
         if stride == 1:
             return self.taps(x, step.bias, step.dilation, left, right)
         x = F.pad(x, (0, 0, left, right)) if left or right else x.contiguous()

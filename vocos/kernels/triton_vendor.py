@@ -57,10 +57,16 @@ def laid_out(weight: Tensor) -> Tensor:
 
 
 def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, padding: int = 0, dilation: int = 1
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
 ) -> Tensor:
     """A convolution with a weight that is `laid_out`. Shape: `[B, I, N]` -> `[B, O, M]`, channels-last."""
-    y = F.conv2d(channels_last(x)[:, :, None], weight, bias, (1, stride), (0, padding), (1, dilation))
+    y = F.conv2d(channels_last(x)[:, :, None], weight, bias, (1, stride), (0, padding), (1, dilation), groups)
     return channels_last(y[:, :, 0])
 
 
@@ -74,7 +80,7 @@ class VendorConvolution:
 
     def __init__(self, step: Convolution, has_bias: bool = True) -> None:
         self.weight, self.bias = laid_out(step.weight), step.bias if has_bias else None
-        self.options = step.stride, step.padding, step.dilation
+        self.options = step.stride, step.padding, step.dilation, step.groups
 
     def __call__(self, x: Tensor) -> Tensor:
         """`[B, I, N]` -> `[B, O, length(N)]`."""

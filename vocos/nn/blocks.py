@@ -105,10 +105,12 @@ class ResidualUnit(Layers):
     Shape: `[B, C, N]` -> `[B, C, N]`.
     """
 
+    is_depthwise: ClassVar[bool] = False
+
     def __init__(self, channels: int, dilation: int, snake: Activation) -> None:
         super().__init__()
         self.snake1 = snake(channels)
-        self.conv1 = same_conv(channels, channels, 7, dilation)
+        self.conv1 = same_conv(channels, channels, 7, dilation, groups=channels if self.is_depthwise else 1)
         self.snake2 = snake(channels)
         self.conv2 = same_conv(channels, channels, 1)
 
@@ -120,15 +122,23 @@ class ResidualUnit(Layers):
         )
 
 
+class DepthwiseUnit(ResidualUnit):
+    """The same with a dilated convolution of every channel alone."""
+
+    is_depthwise = True
+
+
 class EncoderBlock(Layers):
     """Three residual units, then a strided convolution.
 
     Shape: `[B, inputs, N]` -> `[B, outputs, strided_length(N, [stride])]`.
     """
 
+    unit: ClassVar[type[ResidualUnit]] = ResidualUnit
+
     def __init__(self, inputs: int, outputs: int, stride: int, snake: Activation) -> None:
         super().__init__()
-        self.units = nn.Sequential(*(ResidualUnit(inputs, dilation, snake) for dilation in DILATIONS))
+        self.units = nn.Sequential(*(self.unit(inputs, dilation, snake) for dilation in DILATIONS))
         self.snake = snake(inputs)
         self.conv = strided_conv(inputs, outputs, stride)
 

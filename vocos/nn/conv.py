@@ -10,12 +10,15 @@ from vocos.nn.hooked import is_changed
 from vocos.nn.length import ceil_div
 
 
-def same_conv(inputs: int, outputs: int, kernel: int, dilation: int = 1, bias: bool = True) -> nn.Conv1d:
+def same_conv(
+    inputs: int, outputs: int, kernel: int, dilation: int = 1, bias: bool = True, groups: int = 1
+) -> nn.Conv1d:
     """A convolution that keeps the length (odd kernel).
 
     Shape: `[B, inputs, N]` -> `[B, outputs, N]`.
     """
-    return nn.Conv1d(inputs, outputs, kernel, padding=(kernel - 1) * dilation // 2, dilation=dilation, bias=bias)
+    around = (kernel - 1) * dilation // 2
+    return nn.Conv1d(inputs, outputs, kernel, padding=around, dilation=dilation, bias=bias, groups=groups)
 
 
 def strided_conv(inputs: int, outputs: int, stride: int) -> nn.Conv1d:
@@ -40,7 +43,7 @@ def convolution(conv: nn.Conv1d) -> Convolution | Called:
         return Called(conv)
     (stride,), (dilation,) = conv.stride, conv.dilation
     assert isinstance(conv.padding, tuple)  # noqa: S101  # for the type checker: none here is given as a word
-    return Convolution(conv.weight, conv.bias, stride, dilation, conv.padding[0])
+    return Convolution(conv.weight, conv.bias, stride, dilation, conv.padding[0], conv.groups)
 
 
 def transposed(conv: nn.ConvTranspose1d) -> Transposed | Called:

@@ -94,7 +94,9 @@ class VocoContract(CodesContract, StreamsContract):
         given: dict[str, Any] = {"encode": audio, "encode_batch": [audio[0]]}
         given |= {"decode": latents, "decode_batch": [latents[0]]}
         if voco.n_codebooks is not None:
-            codes = voco.latents_to_codes(latents)
+            whole = self.latents(voco, -(-latents.shape[1] // voco.code_frames) * voco.code_frames)
+            codes = voco.latents_to_codes(whole)
+            latents = whole
             given |= {"encode_codes": audio, "latents_to_codes": latents}
             given |= {"decode_codes": codes, "codes_to_latents": codes}
         return given

@@ -49,6 +49,10 @@ class CodesContract:
         """The codes of the first codebooks, of the same type as given."""
         return codes.codebooks(count) if isinstance(codes, ScaledCodes) else codes[..., :count]
 
+    def counts(self, coder: Voco[Any]) -> list[int]:
+        """Columns of codes of the first codebook, of the first two, and so on."""
+        return [coder.columns_of(count) for count in range(1, (coder.n_codebooks or 0) + 1)]
+
     def same(self, given: Any, expected: Any) -> bool:
         """Whether all integers are equal."""
         return torch.equal(integers(given), integers(expected))
@@ -73,32 +77,34 @@ class CodesContract:
         audio = self.sound(coder)
         codes = coder.encode_codes(audio)
         assert codes.dtype == torch.int64
-        assert codes.shape == (1, coder.encode_length(audio.shape[1]), coder.n_codebooks)
+        frames = coder.encode_length(audio.shape[1]) // coder.code_frames
+        assert codes.shape == (1, frames, coder.code_columns)
         assert 0 <= int(integers(codes).min()) <= int(integers(codes).max()) < (coder.codebook_size or 0)
         assert self.same(codes, coder.latents_to_codes(coder.encode(audio)))
 
     def test_fewer_codebooks_are_the_first_of_more(self, coder: Voco[Any]) -> None:
         latents = coder.encode(self.sound(coder))
         codes = coder.latents_to_codes(latents)
-        for count in range(1, (coder.n_codebooks or 0) + 1):
+        for count, columns in enumerate(self.counts(coder), start=1):
             few = coder.latents_to_codes(latents, n_codebooks=count)
-            assert few.shape[2] == count
-            assert self.same(few, self.first(codes, count))
+            assert few.shape[2] == columns
+            assert self.same(few, self.first(codes, columns))
         assert self.same(coder.encode_codes(self.sound(coder), 1), self.first(codes, 1))
 
     def test_every_number_of_codebooks_decodes(self, coder: Voco[Any]) -> None:
         audio = self.sound(coder)
         codes = coder.encode_codes(audio)
         heard = set()
-        for count in range(1, codes.shape[2] + 1):
+        for count in self.counts(coder):
             sound = coder.decode_codes(self.first(codes, count), length=audio.shape[1])
             assert sound.shape == audio.shape
             assert sound.isfinite().all()
             heard.add(sound.double().square().sum().item())
-        assert len(heard) == codes.shape[2]
+        assert len(heard) == coder.n_codebooks
         assert torch.equal(sound, coder.decode(coder.codes_to_latents(codes), length=audio.shape[1]))
-        assert coder.decode_codes(codes).shape[1] == coder.decode_length(codes.shape[1])
-        assert coder.codes_to_latents(codes).shape == (*codes.shape[:2], coder.latent_dim)
+        frames = codes.shape[1] * coder.code_frames
+        assert coder.decode_codes(codes).shape[1] == coder.decode_length(frames)
+        assert coder.codes_to_latents(codes).shape == (1, frames, coder.latent_dim)
 
     def test_bandwidth_of_a_call_counts_the_codebooks(self, coder: Voco[Any]) -> None:
         audio = self.sound(coder)
@@ -120,8 +126,9 @@ class CodesContract:
 
     def test_bad_codes_are_refused_before_loading(self, coder: Voco[Any]) -> None:
         codebooks, size = coder.n_codebooks or 0, coder.codebook_size or 0
-        good = torch.zeros(1, 4, codebooks, dtype=torch.long)
-        wide = torch.zeros(1, 4, codebooks + 1, dtype=torch.long)
+        columns = coder.code_columns or 0
+        good = torch.zeros(1, 4, columns, dtype=torch.long)
+        wide = torch.zeros(1, 4, columns + 1, dtype=torch.long)
         cases: list[Any] = [good.float(), good.bool(), good + size, good - 1, good[0], good[..., :0], good[:, :0]]
         cases += [good[:0], wide, good.numpy(), None]
         for bad in cases:
@@ -134,7 +141,7 @@ class CodesContract:
             with pytest.raises(InvalidInput, match="expected n_codebooks from 1 to"):
                 coder.encode_codes(self.sound(coder), wrong)  # type: ignore[arg-type]
             with pytest.raises(InvalidInput, match="expected n_codebooks from 1 to"):
-                coder.latents_to_codes(self.latents(coder, 4), n_codebooks=wrong)  # type: ignore[arg-type]
+                coder.latents_to_codes(self.latents(coder, 4 * coder.code_frames), n_codebooks=wrong)  # type: ignore[arg-type]
         assert not coder.is_loaded
 
     def test_codes_of_a_row_do_not_depend_on_the_others(self, coder: Voco[Any]) -> None:

@@ -62,6 +62,7 @@ class StreamsContract:
         frames = voco.minimum_frames + (1, 5, 40, 77)[seed % 4]
         if call.startswith("encode"):
             return self.audio(voco, max(voco.minimum_samples, frames * voco.hop_length - seed), batch)
+        frames = frames if call == "decode" else -(-frames // voco.code_frames) * voco.code_frames
         latents = self.latents(voco, frames, batch)
         return latents if call == "decode" else voco.latents_to_codes(latents.abs())
 
@@ -147,8 +148,8 @@ class StreamsContract:
                 continue
             x = self.some_input(voco, call, 1, 2)
             for more in (-1, 0, voco.hop_length + 3):
-                length = voco.decode_length(x.shape[1]) + more
                 stream = self.stream(voco, call, 2)
+                length = voco.decode_length(x.shape[1] * stream.latent_frames) + more
                 first = stream.push(x)
                 if first.shape[1] > length:  # of a codec without delay
                     with pytest.raises(InvalidInput, match=r"out already"):
@@ -194,7 +195,8 @@ class StreamsContract:
         """An input of some length."""
         if call.startswith("encode"):
             return self.audio(voco, n + seed * voco.hop_length, 1)[:, :n]
-        latents = self.latents(voco, n + seed)[:, :n]
+        frames = 1 if call == "decode" else voco.code_frames
+        latents = self.latents(voco, (n + seed) * frames)[:, : n * frames]
         return latents if call == "decode" else voco.latents_to_codes(latents.abs())
 
     def test_delay_is_exact(self, voco: Voco[Any]) -> None:
@@ -210,13 +212,13 @@ class StreamsContract:
             if isinstance(x, ScaledCodes):
                 continue
             given = made.push(x[:, :start]).shape[1]
-            lags = []
+            lags, frames = [], made.latent_frames
             for n in range(start, start + period):
                 given += made.push(x[:, n : n + 1]).shape[1]
                 if call.startswith("encode"):  # a sample fewer than the next frame needs
-                    lags.append(n + 2 - voco.samples(given + 1))
+                    lags.append(n + 2 - voco.samples((given + 1) * frames))
                 else:
-                    lags.append(voco.samples(n + 1) + voco.hop_length - voco.samples(1) - given)
+                    lags.append(voco.samples((n + 1) * frames) + voco.hop_length - voco.samples(1) - given)
             assert max(lags) == delay
 
     def test_outputs_that_are_out_do_not_depend_on_what_comes(self, voco: Voco[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,6 +61,15 @@ def frames(value: Tensor, minimum: int, expected: str) -> None:
         )
 
 
+def multiple(latents: Tensor, frames: int, call: str) -> None:
+    """Raise InvalidInput unless latents `[batch, frames, ...]` are of whole frames of codes."""
+    if latents.shape[1] % frames:
+        raise InvalidInput(
+            f"{call}: expected a multiple of {frames} latent frames, which make a frame of codes, got "
+            f"{list(latents.shape)}"
+        )
+
+
 def piece(value: Any, size: int, call: str, what: str) -> None:
     """Raise InvalidInput unless the value is a piece of float audio or latents, `[batch, 0 or more, size]`."""
     expected = f"{call}: expected {what} [batch, any, {size}]"
@@ -89,16 +99,18 @@ def finite(value: Tensor, what: str, start: int = 0) -> None:
         raise InvalidInput(f"{what}: expected finite numbers, got nan or infinity, first in {where}")
 
 
-def codes(value: Any, n_codebooks: int, codebook_size: int, call: str) -> None:
-    """Raise InvalidInput unless the value is integer codes `[batch, frames, k]`, k <= n_codebooks, in range."""
-    expected = f"{call}: expected integer codes [batch, frames, 1 to {n_codebooks}]"
+def codes(value: Any, columns: Sequence[int], codebook_size: int, call: str) -> None:
+    """Raise InvalidInput unless the value is integer codes `[batch, frames, k]`, k one of the columns, in range."""
+    most = columns[-1]
+    few = f"1 to {most}" if len(columns) == most else " or ".join(map(str, columns))
+    expected = f"{call}: expected integer codes [batch, frames, {few}]"
     if not isinstance(value, Tensor):
         raise InvalidInput(f"{expected}, got a {type(value).__name__}; torch.as_tensor(codes) makes a tensor")
     shape = list(value.shape)
     if value.dtype.is_floating_point or value.dtype.is_complex or value.dtype == torch.bool:
         raise InvalidInput(f"{expected}, got {value.dtype}; for continuous latents there is decode")
-    if len(shape) != 3 or not 1 <= shape[2] <= n_codebooks:
-        hint = "; codebooks go last: codes.transpose(1, 2)" if len(shape) == 3 and shape[1] <= n_codebooks else ""
+    if len(shape) != 3 or shape[2] not in columns:
+        hint = "; codebooks go last: codes.transpose(1, 2)" if len(shape) == 3 and shape[1] in (0, *columns) else ""
         raise InvalidInput(f"{expected}, got {shape}{hint}")
     if shape[0] == 0 or shape[1] == 0:
         raise InvalidInput(f"{expected}, got {shape}, which is empty")

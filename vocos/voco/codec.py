@@ -112,11 +112,14 @@ class Codec(LazyModule, Generic[ConfigT]):
         raise NotImplementedError
 
     def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        """Codes `[B, n_codebooks, L]` of latents `[B, latent_dim, L]`, searched in float32; of a codec with codes."""
+        """Codes `[B, n_codebooks, L]` of latents `[B, latent_dim, L]`, searched in float32; of a codec with codes.
+
+        Of codebooks at several rates, `[B, columns_of(n_codebooks), L / code_frames]`.
+        """
         raise NotImplementedError
 
     def dequantize(self, codes: Tensor) -> Tensor:
-        """Latents `[B, latent_dim, L]` of codes `[B, k, L]`; of a codec with codes."""
+        """Latents `[B, latent_dim, L]` of codes as of `quantize`; of a codec with codes."""
         raise NotImplementedError
 
     def pack_codes(self, latents: Tensor, n_codebooks: int) -> Tensor:
@@ -128,13 +131,13 @@ class Codec(LazyModule, Generic[ConfigT]):
         return rearrange(self.dequantize(rearrange(codes, "b l k -> b k l").long()), "b d l -> b l d")
 
     def encode_codes_steps(self, network: Any, n_codebooks: int) -> Steps:
-        """What makes codes `[B, n_codebooks, L]` of audio, as far as `given_codes` does not."""
+        """What makes codes of audio, as of `quantize`, as far as `given_codes` does not."""
 
         def packed(latents: Tensor) -> Tensor:
             checks.finite(latents.mT, "encode_codes: latents of the audio")
             return self.pack_codes(latents.mT.to(self.dtype), n_codebooks).mT
 
-        return *self.encoder_steps(network), kernels.Window(packed)
+        return *self.encoder_steps(network), kernels.Grouped(packed, self.code_frames, 1)
 
     def given_codes(self, found: Tensor) -> Any:
         """Codes as calls return them, of what `encode_codes_steps` makes, `[B, L, n_codebooks]`."""
@@ -146,7 +149,7 @@ class Codec(LazyModule, Generic[ConfigT]):
         def unpacked(codes: Tensor) -> Tensor:
             return self.unpack_codes(codes.mT).to(self.dtype).mT
 
-        return kernels.Window(unpacked), *self.decoder_steps(network, **options)
+        return kernels.Grouped(unpacked, 1, self.code_frames), *self.decoder_steps(network, **options)
 
     def options_for(self, x: Tensor, call: str, options: dict[str, Any]) -> dict[str, Any]:
         """Options of a stream, completed by what its first piece tells."""
@@ -161,7 +164,7 @@ class Codec(LazyModule, Generic[ConfigT]):
             codebooks = max(
                 codebooks, codes.shape[2]
             )  # a bandwidth of the call may have more than the codec has by default
-        checks.codes(codes, codebooks, entries, call)
+        checks.codes(codes, [self.columns_of(count) for count in range(1, codebooks + 1)], entries, call)
 
     def codebooks_for(self, bandwidth: float) -> int:
         """Codebooks that a bandwidth in kbps pays for, at least one."""
@@ -272,7 +275,28 @@ class Codec(LazyModule, Generic[ConfigT]):
         """Rate of the codes of all codebooks; None for a codec without codes."""
         if self.n_codebooks is None or self.codebook_size is None:
             return None
-        return self.n_codebooks * math.log2(self.codebook_size) * self.frame_rate
+        rate = self.sampling_rate / self.code_hop_length
+        return self.columns_of(self.n_codebooks) * math.log2(self.codebook_size) * rate
+
+    @property
+    def code_columns(self) -> int | None:
+        """Integers in a frame of codes of all codebooks: one of each, or several of those that speak more often."""
+        return None if self.n_codebooks is None else self.columns_of(self.n_codebooks)
+
+    @property
+    def code_frames(self) -> int:
+        """Latent frames for a frame of codes: 1, or more where the codebooks have several rates."""
+        return max(self.facts.book_strides, default=1)
+
+    @property
+    def code_hop_length(self) -> int:
+        """Audio samples per frame of codes."""
+        return self.hop_length * self.code_frames
+
+    def columns_of(self, n_codebooks: int) -> int:
+        """Integers in a frame of codes of the first codebooks."""
+        strides = self.facts.book_strides[:n_codebooks]
+        return sum(self.code_frames // stride for stride in strides) if strides else n_codebooks
 
     @property
     def bandwidths(self) -> tuple[float, ...]:

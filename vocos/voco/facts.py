@@ -20,3 +20,4 @@ class Facts(NamedTuple):
     n_codebooks: int | None = None
     codebook_size: int | None = None
     bandwidths: tuple[float, ...] = ()
+    book_strides: tuple[int, ...] = ()  # latent frames for a code of each codebook, most first; () for one of each

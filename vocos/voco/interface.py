@@ -275,12 +275,12 @@ class Voco(Codec[ConfigT]):
 
     def _audio_of_codes(self, codes: Tensor, length: int | None, **options: Any) -> Tensor:
         """Audio of codes that were checked; no latents of a long signal are held. Options as of `decoder_steps`."""
-        checks.frames(codes, self.minimum_frames, "decode_codes: expected codes")
+        checks.frames(codes, -(-self.minimum_frames // self.code_frames), "decode_codes: expected codes")
 
         def decode(codes: Tensor, length: int) -> Tensor:
-            return self.run_steps(self.decode_codes_steps(self.network, **options), codes, self.hop_length)
+            return self.run_steps(self.decode_codes_steps(self.network, **options), codes, self.code_hop_length)
 
-        wanted = self.samples(codes.shape[1]) if length is None else length
+        wanted = self.samples(codes.shape[1] * self.code_frames) if length is None else length
         return self._audio_of(decode, codes, wanted, "decode_codes")
 
     def codes_to_latents(self, codes: Tensor) -> Tensor:
@@ -297,6 +297,7 @@ class Voco(Codec[ConfigT]):
         """Codes of latents: latents as of `decode` -> codes as of `encode_codes`."""
         count = self.count_codebooks("latents_to_codes", n_codebooks, bandwidth)
         checks.latents(latents, self.latent_dim, self.minimum_frames, "latents_to_codes")
+        checks.multiple(latents, self.code_frames, "latents_to_codes")
         self.load()
         checks.device(latents, self.device, "latents_to_codes")
         checks.finite(latents, "latents_to_codes")

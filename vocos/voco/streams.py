@@ -124,7 +124,7 @@ class Stream:
         self._require_open(call)
         taken, given = self._taken[0], self._given[0]
         minimum = self._codec.minimum_samples if self._part == "encoder" else self._codec.minimum_frames
-        if min(self._taken) < max(1, minimum):
+        if min(self._taken) * (self.latent_frames if self._part == "decoder" else 1) < max(1, minimum):
             unit = "samples" if self._part == "encoder" else "frames"
             raise InvalidInput(
                 f"{call}: {self._codec.name} needs {max(1, minimum)} {unit} or more, the stream has {min(self._taken)}"
@@ -141,7 +141,7 @@ class Stream:
                     f"{call}: expected length of at least {given}, which are out already, got {wanted}; call finish() "
                     "and cut what was given"
                 )
-            wanted = self._codec.samples(taken * self._ratio) if wanted is None else wanted
+            wanted = self._codec.samples(taken * self.latent_frames) if wanted is None else wanted
         elif length is not None:
             raise InvalidInput(f"{call}: length= is for streams that decode")
         found, _ = self._advance(None, True)
@@ -174,13 +174,12 @@ class Stream:
         return torch.empty(self.batch, 0, size, dtype=codec.dtype, device=codec.device)
 
     def _columns(self) -> int:
-        count: int = self._options["n_codebooks"]
-        return count
+        return self._codec.columns_of(self._options["n_codebooks"])
 
     @property
-    def _ratio(self) -> int:
-        """Latent frames for a frame of the input."""
-        return 1
+    def latent_frames(self) -> int:
+        """Latent frames for a frame of latents or codes."""
+        return self._codec.code_frames if self.call.endswith("codes") else 1
 
     def _chain(self, network: Any) -> Steps:
         if self._steps is None or self._steps[0] is not network:
@@ -210,7 +209,7 @@ class Stream:
     def _check_codes(self, x: Any, call: str) -> None:
         if isinstance(x, ScaledCodes):  # of which the chunks begin anywhere
             codebooks, entries = self._codec.codebook_shape(call)
-            checks.codes(x.codes, codebooks, entries, call)
+            checks.codes(x.codes, range(1, codebooks + 1), entries, call)
             checks.scales(x.scales, x.codes, call)
         else:
             self._codec.check_codes(x, call)
@@ -266,10 +265,10 @@ class Stream:
         if self._part == "decoder":
             first = codec.hop_length - codec.samples(1)  # for which a centred transform has no sample yet
             for taken in range(SETTLED, SETTLED + inputs):
-                delay = max(delay, codec.samples(taken * self._ratio) + first - steps.final(chain, taken))
+                delay = max(delay, codec.samples(taken * self.latent_frames) + first - steps.final(chain, taken))
             return delay
         for given in range(SETTLED, SETTLED + outputs):
-            delay = max(delay, _needed(chain, given) - codec.samples(given))
+            delay = max(delay, _needed(chain, given) - codec.samples(given * self.latent_frames))
         return delay
 
     @property
@@ -282,8 +281,11 @@ class Stream:
         """The most that the state of one row takes in float32, wherever the stream is. It needs no weights."""
         codec, network = self._codec, self._known_network()
         chain = self._make(network, **self._options)
-        if self.call.endswith("codes"):  # which the quantiser keeps nothing for
-            chain = codec.encoder_steps(network) if self._part == "encoder" else codec.decoder_steps(network)
+        if self.call == "encode_codes":  # for which the quantiser keeps what is no frame of codes yet
+            frames = self.latent_frames
+            chain = *codec.encoder_steps(network), kernels.Grouped(lambda x: x[..., ::frames], frames, 1)
+        elif self.call == "decode_codes":  # for which it keeps nothing
+            chain = codec.decoder_steps(network)
         channels = codec.channel if self._part == "encoder" else codec.latent_dim
         inputs, _ = steps.period(chain)
         some = 2 * _needed(chain, 1) + 2 * inputs + 64 * (codec.hop_length if self._part == "encoder" else 1)

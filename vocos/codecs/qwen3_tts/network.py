@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from vocos.codecs.qwen3_tts.config import Qwen3TtsConfig
-from vocos.kernels import Called, Chain, Residual, Window
+from vocos.kernels import Called, Chain, Grouped, Residual, Window
 from vocos.nn.blocks import DILATIONS, Layers, SnakeBeta, Stack
 from vocos.nn.dense import Dense
 from vocos.nn.hooked import chain_of, is_changed, step_of
@@ -20,43 +20,6 @@ from vocos.nn.vocoder import ConvNeXtBlock, block_step
 from vocos.voco import Steps
 
 CAUSAL = SEANetStyle(pad_mode="constant", n_lstm=0)
-
-
-class Spread(NamedTuple):
-    """A transposed convolution whose kernel is its stride, as a step of `vocos.kernels`: a frame becomes s of its own.
-
-    Shape: `[B, I, L]` -> `[B, O, s L]`.
-    """
-
-    conv: nn.ConvTranspose1d
-
-    @property
-    def stride(self) -> int:
-        """Outputs for an input."""
-        return self.conv.stride[0]
-
-    @property
-    def period(self) -> tuple[int, int]:
-        """An input."""
-        return 1, self.stride
-
-    def part(self, x: Tensor, n: int, source: tuple[int, int], target: tuple[int, int]) -> Tensor:
-        """The outputs of the inputs."""
-        first = source[0] * self.stride
-        y: Tensor = self.conv(x)
-        return y[..., target[0] - first : target[1] - first]
-
-    def length(self, n: int) -> int:
-        """A stride for each."""
-        return n * self.stride
-
-    def final(self, n: int) -> int:
-        """All of them."""
-        return n * self.stride
-
-    def span(self, start: int, stop: int) -> tuple[int, int]:
-        """The frames that they are of."""
-        return start // self.stride, (stop - 1) // self.stride + 1
 
 
 class Upsampling(nn.Module):
@@ -139,7 +102,10 @@ class Qwen3TtsDecoder(nn.Module):
         ]
         for stage in self.upsampling:
             is_called = is_changed(stage.up, nn.ConvTranspose1d)
-            found += [Called(stage.up) if is_called else Spread(stage.up), block_step(stage.block)]
+            found += [
+                Called(stage.up) if is_called else Grouped(stage.up, 1, stage.up.stride[0]),
+                block_step(stage.block),
+            ]
         return *found, step_of(self.stack), Window(lambda x: x.clamp(-1, 1))
 
 

@@ -90,7 +90,7 @@ class CodesFile:
                 f"these codes are of a {self.codec} at {self.sampling_rate} Hz with {self.codebook_size} entries in a "
                 f"codebook, the weights {voco.source} have {voco.sampling_rate} Hz and {entries}; give the right ones"
             )
-        longest = self.codes.shape[1] * voco.hop_length
+        longest = self.codes.shape[1] * voco.code_hop_length
         if not 1 <= self.samples <= longest:
             raise CheckpointError(f"these codes say {self.samples} samples, their frames have at most {longest}")
         source, revision = origin(voco)
@@ -110,7 +110,7 @@ class CodesFile:
         self.check(voco)
         sound = voco.decode_codes(self.codes.to(voco.device), length=self.samples)
         for start, stop in self.damaged:
-            sound[:, start * voco.hop_length : stop * voco.hop_length] = 0
+            sound[:, start * voco.code_hop_length : stop * voco.code_hop_length] = 0
         return sound
 
 

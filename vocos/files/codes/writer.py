@@ -150,11 +150,11 @@ class CodesWriter:
     def _length(self) -> int:
         """The length of the audio in samples, checked against the number of frames."""
         voco, frames, is_chunked = self._voco, self.frames, self._model.is_scaled  # the samples tell the chunks
-        longest = voco.decode_length(frames)
+        longest = voco.decode_length(frames * voco.code_frames)
         if self.samples is None:
             fitting = range(longest, max(0, longest - voco.hop_length), -1) if is_chunked else ()
             return next((n for n in fitting if voco.encode_length(n) == frames), longest)
         samples = checks.length(self.samples, CALL) or 0
-        if samples > frames * voco.hop_length or (is_chunked and voco.encode_length(samples) != frames):
+        if samples > frames * voco.code_hop_length or (is_chunked and voco.encode_length(samples) != frames):
             raise InvalidInput(f"{CALL}: {samples} samples are not the length= of {frames} frames of {voco.name}")
         return samples
