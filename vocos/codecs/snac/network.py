@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor, nn
 
@@ -90,7 +91,7 @@ class LocalAttention(nn.Module):
 class NoiseBlock(nn.Module):
     """x + w h(x), of noise w, one number for each sample and the same for all channels.
 
-    Shape: `[B, C, N]` and `[B, 1, N]` -> `[B, C, N]`.
+    Shape: `[B, N, C]` and `[B, N, 1]` -> `[B, N, C]`.
     """
 
     def __init__(self, channels: int) -> None:
@@ -98,7 +99,11 @@ class NoiseBlock(nn.Module):
         self.linear = nn.Conv1d(channels, channels, 1, bias=False)
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
-        return torch.addcmul(x, noise.to(x.dtype), self.linear(x))
+        if is_changed(self.linear, nn.Conv1d):
+            y: Tensor = self.linear(x.mT).mT
+        else:
+            y = F.linear(x, self.linear.weight[..., 0])
+        return torch.addcmul(x, noise.to(x.dtype), y)
 
 
 class Noises(NamedTuple):
@@ -149,8 +154,8 @@ class Noisy(NamedTuple):
             return None, state
         seeds, start = state or (self._seeds(x), 0)
         n = x.shape[1]
-        y: Tensor = self.block(x.mT, self._noise(x, seeds, start, start + n))
-        return y.mT, (seeds, start + n)
+        y: Tensor = self.block(x, self._noise(x, seeds, start, start + n).mT)
+        return y, (seeds, start + n)
 
     def _seeds(self, x: Tensor) -> Tensor:
         """A seed for every row, `[B, 1]`, on the CPU."""
