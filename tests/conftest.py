@@ -125,7 +125,17 @@ SNACS = {
     "snac_24khz": StandIn("snac_24khz", "snac-small", "config.json", "pytorch_model.bin"),
     "snac_32khz": StandIn("snac_32khz", "snac-small-attention", "config.json", "pytorch_model.bin"),
 }
-ALL = SNACS | STAND_INS | OTHERS | ENCODECS | XCODECS | CAUSALS
+WAVTOKENIZERS = {
+    "wavtokenizer": StandIn("wavtokenizer", "wavtokenizer-small", "config.json", "model.safetensors"),
+    "original-wavtokenizer": StandIn(
+        "wavtokenizer_large_speech_75token_v2",
+        "wavtokenizer-small-original",
+        None,
+        "wavtokenizer_large_speech_320_v2.ckpt",
+    ),
+}
+HIGGS = {"higgs_audio_v2": StandIn("higgs_audio_v2", "higgs_audio_v2-small", "config.json", "model.safetensors")}
+ALL = HIGGS | WAVTOKENIZERS | SNACS | STAND_INS | OTHERS | ENCODECS | XCODECS | CAUSALS
 
 
 @functools.cache

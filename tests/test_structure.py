@@ -67,7 +67,7 @@ OWNERS = {
     "safetensors": "weights/tensors weights/formats weights/export",
     "triton": "kernels",
     "yaml": "weights/configs weights/export",
-    "transformers": "codecs/xcodec/semantic bridges/transformers",
+    "transformers": "nn/semantic bridges/transformers",
     "diffusers": "bridges/diffusers",
 }
 

@@ -10,10 +10,11 @@ import causal
 import pytest
 import torch
 from conftest import CAUSALS, golden
+from goldens import assert_close, checks_of, stored
 
 from vocos import Voco, get_voco
 
-CHECKS = [(key, *check) for key, item in CAUSALS.items() for check in causal.cases_of(item.golden)]
+CHECKS = checks_of(CAUSALS)
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +27,16 @@ def test_golden(key: str, case: str, array: str, loaded: dict[str, Voco[Any]]) -
     name = CAUSALS[key].golden
     if array.endswith("_full_attention"):  # of a reference that leaves the window out, and is wrong
         right, wrong = (
-            causal.stored(name, case, array.removesuffix("_full_attention")),
-            causal.stored(name, case, array),
+            stored(name, case, array.removesuffix("_full_attention")),
+            stored(name, case, array),
         )
         assert not torch.equal(right, wrong)
         return
     found = causal.given(loaded[key], name, case, array)
     if not causal.is_bare(golden(name)[0], case):
-        causal.assert_close(name, case, array, found)
+        assert_close(name, case, array, found)
         return
     # The references leave the audio as it is, and pad in every layer: the frames before the last are ours.
-    wanted = causal.stored(name, case, array)
+    wanted = stored(name, case, array)
     before = wanted.shape[1] - 1
     assert torch.allclose(found[:, :before].float(), wanted[:, :before].float(), atol=1e-5)

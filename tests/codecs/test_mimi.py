@@ -11,6 +11,7 @@ import causal
 import pytest
 import torch
 from conftest import golden
+from goldens import stored
 
 from vocos import CheckpointError, Voco, get_voco
 from vocos.codecs.mimi import Mimi, MimiCodecConfig
@@ -29,7 +30,7 @@ def test_last_frame_is_that_of_audio_completed_with_zeros(loaded: dict[str, Voco
     Moshi's own code completes the audio first. So do we: then the last frame is what a stream gives, and does not
     depend on how a layer pads.
     """
-    padded, bare = (causal.stored("mimi-small", case, "codes") for case in ("main", "bare_tail"))
+    padded, bare = (stored("mimi-small", case, "codes") for case in ("main", "bare_tail"))
     assert torch.equal(padded[:, :-1], bare[:, :-1])
     assert (padded[:, -1] != bare[:, -1]).sum() > 1
     audio = torch.rand(1, 20001, 1) - 0.5

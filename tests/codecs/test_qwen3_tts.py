@@ -11,6 +11,7 @@ import causal
 import pytest
 import torch
 from conftest import golden
+from goldens import stored
 from manifests import Listing, manifests
 
 from vocos import CheckpointError, InvalidInput, Voco, get_voco
@@ -27,8 +28,8 @@ def voco(folder: Callable[[str], Path]) -> Voco[Any]:
 
 def test_window_of_the_encoder_is_that_of_the_config(voco: Voco[Any]) -> None:
     """The published code ignores it with the version of transformers that it pins; it was trained with it."""
-    wanted = causal.stored("qwen3_tts-small", "long", "codes")
-    full = causal.stored("qwen3_tts-small", "long", "codes_full_attention")
+    wanted = stored("qwen3_tts-small", "long", "codes")
+    full = stored("qwen3_tts-small", "long", "codes_full_attention")
     differs = (wanted != full).any(dim=2)[0]
     assert 0.05 < (wanted != full).float().mean() < 0.2
     window = voco.hyperparameters.sliding_window // 2  # frames
@@ -37,7 +38,7 @@ def test_window_of_the_encoder_is_that_of_the_config(voco: Voco[Any]) -> None:
 
 def test_stream_decodes_past_the_window_as_the_whole(voco: Voco[Any]) -> None:
     """The published code decodes in chunks with less before them than the attention sees."""
-    codes = causal.stored("qwen3_tts-small", "long", "codes").long()
+    codes = stored("qwen3_tts-small", "long", "codes").long()
     stream = voco.decode_codes_stream()
     parts = [stream.push(piece) for piece in torch.split(codes, [0, 1, 3, 5, 1, 24], dim=1)]
     assert [part.shape[1] for part in parts] == [0, 1920, 3 * 1920, 5 * 1920, 1920, 24 * 1920]

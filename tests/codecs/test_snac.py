@@ -10,18 +10,13 @@ import pytest
 import torch
 from conftest import SNACS, golden
 from golden_state import golden_audio
+from goldens import assert_close, checks_of
 from torch import Tensor
 
 from vocos import CheckpointError, InvalidInput, Voco, arrange_codes, get_voco, load_codes, save_codes
 from vocos.kernels import steps
 
-CHECKS = [
-    (key, case, name.split("__")[1])
-    for key, item in SNACS.items()
-    for case in golden(item.golden)[0]["cases"]
-    for name in golden(item.golden)[1]
-    if name.startswith(f"{case}__")
-]
+CHECKS = checks_of(SNACS)
 STEPS = {"encoder_trunk": 3, "encoder_attention": 4, "decoder_in": 2, "decoder_attention": 3}
 
 
@@ -33,20 +28,10 @@ def loaded(folder: Callable[[str], Path]) -> dict[str, Voco[Any]]:
 @pytest.mark.parametrize(("key", "case", "array"), CHECKS, ids=["-".join(check) for check in CHECKS])
 def test_golden(key: str, case: str, array: str, loaded: dict[str, Voco[Any]]) -> None:
     meta, arrays = golden(SNACS[key].golden)
-    wanted, facts = torch.from_numpy(arrays[f"{case}__{array}"]), meta["cases"][case]
-    rule = facts["arrays"][array]
+    facts = meta["cases"][case]
     codes = torch.from_numpy(arrays[f"{case}__codes"]).long()
     audio = golden_audio(facts["audio"]) if "audio" in facts else None
-    found = given(loaded[key], array, audio, codes, facts)
-    if "stored_slice" in rule:  # such as [:, ::3] or [:, :, ::2]
-        *whole, last = rule["stored_slice"].strip("[]").split(", ")
-        found = found[(*(slice(None) for _ in whole), slice(None, None, int(last.strip(":"))))]
-    assert found.shape == wanted.shape
-    if wanted.is_floating_point():
-        limit = max(1e-6, 10 * rule["max_abs_error_float32_vs_float64"])
-        torch.testing.assert_close(found, wanted, atol=limit, rtol=0.0)
-    else:
-        assert torch.equal(found, wanted.long())
+    assert_close(SNACS[key].golden, case, array, given(loaded[key], array, audio, codes, facts))
 
 
 def given(voco: Voco[Any], array: str, audio: Any, codes: Tensor, facts: dict[str, Any]) -> Tensor:

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from vocos import CheckpointError, InvalidInput, UnsupportedOperation, Voco, get_voco
 from vocos.codecs.xcodec import XcodecConfig
-from vocos.codecs.xcodec.semantic import ParameterTree, SemanticConfig, assembled, semantic_shapes
 from vocos.config import MAX_SIZE
+from vocos.nn.semantic import ParameterTree, SemanticConfig, assembled, semantic_shapes
 from vocos.weights.formats import OWN_MARK
 from vocos.weights.tensors import TensorFile
 

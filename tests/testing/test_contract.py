@@ -131,6 +131,10 @@ class TestQwen3Tts(OtherContract):
     name, key = "qwen3_tts", "qwen3_tts"
 
 
+class TestWavTokenizer(OtherContract):
+    name, key = "wavtokenizer", "wavtokenizer"
+
+
 class SnacContract(OtherContract):
     """The suite on SNAC without its noise."""
 
@@ -158,6 +162,10 @@ class XcodecContract(OtherContract):
         pytest.importorskip("transformers")
 
 
+class TestHiggsAudioV2(XcodecContract):
+    name, key = "higgs_audio_v2", "higgs_audio_v2"
+
+
 class TestXcodec(XcodecContract):
     name, key = "xcodec", "xcodec"
 
@@ -169,13 +177,12 @@ class TestXcodecWithWavlm(XcodecContract):
 def test_every_built_in_codec_is_under_contract() -> None:
     kinds = (SmallContract, OtherContract, EncodecContract, SnacContract, XcodecContract)
     tested = {cls.name for kind in kinds for cls in kind.__subclasses__() if cls.name} | {"griffinlim"}
-    others = {
-        "hubert_librispeech",
-        "hubert_general",
-        "hubert_general_balanced",
-        "wavlm_more_data",
-    }  # other defaults only
-    assert tested == set(list_vocos()) - {f"xcodec_{name}" for name in others}
+    others = {  # other defaults only
+        *(f"xcodec_{name}" for name in ("hubert_librispeech", "hubert_general", "hubert_general_balanced")),
+        "xcodec_wavlm_more_data",
+        *list_vocos("wavtokenizer_*"),
+    }
+    assert tested == set(list_vocos()) - others
 
 
 def test_half_precision_is_close_for_sampling_too(weights: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CAUSALS, ENCODECS, OTHERS, SNACS, STAND_INS, XCODECS, StandIn
+from conftest import CAUSALS, ENCODECS, HIGGS, OTHERS, SNACS, STAND_INS, WAVTOKENIZERS, XCODECS, StandIn
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -33,8 +33,8 @@ from vocos.weights import hub
 from vocos.weights.formats import HALVES
 from vocos.weights.tensors import Section, TensorFile
 
-ITEMS = STAND_INS | OTHERS | ENCODECS | XCODECS | CAUSALS | SNACS
-QUANTISED = ["mimi", *SNACS, *(item.name for item in (ENCODECS | XCODECS).values())]
+ITEMS = STAND_INS | OTHERS | ENCODECS | XCODECS | CAUSALS | SNACS | WAVTOKENIZERS | HIGGS
+QUANTISED = ["mimi", *(item.name for item in (ENCODECS | XCODECS | SNACS | WAVTOKENIZERS | HIGGS).values())]
 SHARED = {"encodec": "codebook", "dac": "quantizer"} | dict.fromkeys(
     QUANTISED, "quantizer"
 )  # what codes need in both directions

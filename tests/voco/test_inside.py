@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from vocos import Voco, arrange_codes, get_voco, load_codes, save_codes
-from vocos.codecs.xcodec.semantic import SemanticFeatures
 from vocos.errors import InvalidInput
+from vocos.nn.semantic import SemanticFeatures
 
 SECOND = 2600  # samples: more than one frame of every codec
 NAMES = [
@@ -29,7 +29,8 @@ NAMES = [
     "xcodec",
     "mimi",
     "qwen3_tts",
-    "snac_32khz",
+    "wavtokenizer",
+    "higgs_audio_v2",
     "griffinlim",
 ]
 CLOSE: dict[str, float] = {"atol": 2e-5, "rtol": 1e-4}  # two engines: measured below 3e-6

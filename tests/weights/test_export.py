@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CAUSALS, ENCODECS, OTHERS, SNACS, STAND_INS, StandIn
+from conftest import CAUSALS, ENCODECS, OTHERS, SNACS, STAND_INS, WAVTOKENIZERS, StandIn
 from safetensors import safe_open
 from torch import Tensor
 
 from vocos import InvalidInput, Voco, cli, get_voco
 
-ITEMS = STAND_INS | OTHERS | ENCODECS | CAUSALS | SNACS
+ITEMS = STAND_INS | OTHERS | ENCODECS | CAUSALS | SNACS | WAVTOKENIZERS
 TARGETS = {
     "mel": ["charactr", "optimizerai", "transformers"],
     "encodec": ["charactr", "transformers"],
@@ -27,6 +27,8 @@ TARGETS = {
     "pocket_tts": ["transformers"],
     "qwen3_tts": [],
     "snac_24khz": ["snac"],
+    "wavtokenizer": ["transformers"],
+    "wavtokenizer_large_speech_75token_v2": ["transformers"],
     "snac_32khz": ["snac"],
     "oobleck": ["diffusers", "stable-audio-tools"],
 }

@@ -44,6 +44,12 @@ PUBLIC = {
         "eustlb-pocket-tts-audio-tokenizer": (24000, 1920, 32),
         "kyutai-pocket-tts-mimi": (24000, 1920, 32),
     },
+    "wavtokenizer": {
+        "swiss-ai-wavtokenizer-large-unify-40token": (24000, 600, 512),
+        "novateur-WavTokenizer-large-unify-40token": (24000, 600, 512),
+    },
+    "wavtokenizer_large_speech_75token_v2": {"swiss-ai-wavtokenizer-large-speech-75token-v2": (24000, 320, 512)},
+    "higgs_audio_v2": {"bosonai-higgs-audio-v2-tokenizer": (24000, 960, 1024)},
     "snac_24khz": {"hubertsiuzdak-snac_24khz": (24000, 512, 768)},
     "snac_32khz": {"hubertsiuzdak-snac_32khz": (32000, 384, 1024)},
     "snac_44khz": {"hubertsiuzdak-snac_44khz": (44100, 384, 1024)},

@@ -15,19 +15,17 @@ import torch
 from torch import Tensor
 
 from vocos.errors import UnsupportedOperation
+from vocos.kernels.functions import Grouped, Range, Window
 from vocos.kernels.local import (
     ENDLESS,
     Average,
     Convolution,
     Elu,
-    Grouped,
     Local,
     Pad,
     Periodic,
-    Range,
     Repeat,
     Transposed,
-    Window,
 )
 
 __all__ = [

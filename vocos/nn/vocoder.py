@@ -54,7 +54,8 @@ def _norm(conditions: int, channels: int) -> nn.Module:
     return AdaLayerNorm(conditions, channels) if conditions else nn.LayerNorm(channels, eps=NORM_EPSILON)
 
 
-def _normalised(norm: nn.Module, x: Tensor, condition: int) -> Tensor:
+def normalised(norm: nn.Module, x: Tensor, condition: int) -> Tensor:
+    """A norm of x `[B, L, C]`, of a condition if it is an `AdaLayerNorm`."""
     return norm(x, condition) if isinstance(norm, AdaLayerNorm) else norm(x)
 
 
@@ -109,7 +110,7 @@ class ConvNeXtBlock(nn.Module):
         Shape: `[B, L, C]` -> `[B, left + L + right - 6, C]`.
         """
         y = channel_last(self.dwconv, x, left, right, self.after)
-        y = _normalised(self.norm, y, condition)
+        y = normalised(self.norm, y, condition)
         x = x[:, self.before - left : x.shape[1] - self.after + right]
         wide, narrow = self.pwconv1, self.pwconv2
         if is_changed(wide, Dense) or is_changed(narrow, Dense):
@@ -147,7 +148,7 @@ class Backbone(nn.Module):
         """What the module computes, `[B, inputs, L]` -> `[B, channels, L]`; any layer that was changed is called."""
 
         def first(x: Tensor, left: int = REACH, right: int = REACH) -> Tensor:
-            return _normalised(self.norm, channel_last(self.embed, x.mT, left, right), condition).mT
+            return normalised(self.norm, channel_last(self.embed, x.mT, left, right), condition).mT
 
         def last(x: Tensor) -> Tensor:
             y: Tensor = self.final_layer_norm(x.mT)

@@ -25,9 +25,9 @@ class Voco(Codec[ConfigT]):
     Audio is `[batch, samples, channel]`, float in [-1, 1]; latents are `[batch, frames, latent_dim]`. Facts, lengths,
     masks and `repr` need no weights. `vocos.get_voco` makes one.
 
-    Codes are integers `[batch, frames, k]`, of the first k codebooks of a codec that has a quantiser. How many is said
-    in the call, as `n_codebooks=` or, where the codec has `bandwidths`, as `bandwidth=` in kbps; fewer are the first of
-    more. The search runs in float32 whatever the dtype of the module, and under autocast.
+    Codes are integers `[batch, frames, columns]`, a column for each codebook (or several: `code_columns`). How many
+    codebooks is said in the call, as `n_codebooks=` or, where the codec has `bandwidths`, as `bandwidth=` in kbps;
+    fewer are the first of more. The search runs in float32 whatever the dtype of the module, and under autocast.
 
     The author of a codec subclasses this and gives what `vocos.voco.codec.Codec` lists; `vocos.testing.VocoContract`
     then tests it.
@@ -174,12 +174,11 @@ class Voco(Codec[ConfigT]):
         if mask is None:
             return self._latents_of(encode, audio)
         lengths = checks.row_lengths(mask, audio.shape, self.minimum_samples, "encode", "samples")
-        size = self.frames(audio.shape[1])
 
         def alone(clips: Tensor) -> Tensor:
             return self._latents_of(encode, clips)
 
-        return rows.by_length(alone, audio, lengths, size, self.latent_dim).to(self.dtype)
+        return rows.by_length(alone, audio, lengths, self.frames(audio.shape[1]), self.latent_dim).to(self.dtype)
 
     def _decoded(
         self, decode: Callable[[Tensor, int], Tensor], latents: Tensor, length: int | None, mask: Tensor | None
@@ -274,7 +273,7 @@ class Voco(Codec[ConfigT]):
         return self._audio_of_codes(codes, length)
 
     def _audio_of_codes(self, codes: Tensor, length: int | None, **options: Any) -> Tensor:
-        """Audio of codes that were checked; no latents of a long signal are held. Options as of `decoder_steps`."""
+        """Audio of checked codes; no latents of a long signal are held. Options as of `decoder_steps`."""
         checks.frames(codes, -(-self.minimum_frames // self.code_frames), "decode_codes: expected codes")
 
         def decode(codes: Tensor, length: int) -> Tensor:

@@ -1,10 +1,7 @@
-"""X-Codec: codes that carry the content of speech. An acoustic encoder beside HuBERT or WavLM, quantised together.
+"""The network of X-Codec: an acoustic encoder beside a model of speech, mixed and quantised together, and a decoder.
 
 Paper: Ye et al., "Codec Does Matter: Exploring the Semantic Shortcoming of Codec for Audio Language Model", arXiv
 2408.17175.
-Weights: five repositories of hf-audio on the Hub. The card of xcodec-wavlm-more-data says CC-BY-4.0; no licence is
-known of the others. HuBERT or WavLM is inside; what it computes comes from the package transformers, the extra
-`xcodec`, and only encoding needs it.
 """
 
 from __future__ import annotations
@@ -19,19 +16,16 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos.codecs.xcodec.semantic import HOP_LENGTH, SemanticConfig, SemanticFeatures, transformers_classes
 from vocos.config import MAX_COUNT, expect, section
 from vocos.kernels import Window
 from vocos.nn.blocks import Decoder, Encoder, FullDecoderBlock, RatesConfig
-from vocos.nn.conv import pad_to_multiple, same_conv
+from vocos.nn.conv import same_conv
 from vocos.nn.hooked import step_of
-from vocos.nn.length import Length, ceil_div
-from vocos.nn.names import hub_names
-from vocos.nn.quantize import TRAINING_STATE, EuclideanRVQ
-from vocos.voco import Facts, Steps, Voco
-from vocos.weights.formats import Format
-from vocos.weights.rules import NEW_STYLE, Rules, WeightNorm
-from vocos.weights.source import Checkpoint, Source
+from vocos.nn.names import hub_names, numbered_names
+from vocos.nn.quantize import TRAINING_STATE
+from vocos.nn.resample import resampled
+from vocos.nn.semantic import HOP_LENGTH, SemanticConfig, SemanticFeatures
+from vocos.weights.rules import NEW_STYLE, Rule, WeightNorm
 
 # What transformers calls the hyperparameters of the acoustic branch; the others in that section do not describe it.
 ACOUSTIC_KEYS = {
@@ -53,22 +47,28 @@ FIXED = {
 
 
 @dataclass(frozen=True)
-class XcodecConfig(SemanticConfig, RatesConfig):
-    """Hyperparameters, named as in the config files of DAC and, for the semantic model, of transformers."""
+class JoinedConfig(SemanticConfig, RatesConfig):
+    """Hyperparameters, named as in the config files of DAC and, for the semantic model, of transformers.
+
+    Attributes:
+        semantic_rate: sampling rate of what the semantic model hears.
+    """
 
     encoder_rates: tuple[int, ...] = (8, 5, 4, 2)
     decoder_dim: int = 1024
     decoder_rates: tuple[int, ...] = (8, 5, 4, 2)
     sample_rate: int = 16000
+    semantic_rate: int = 16000
     acoustic_dim: int = 256
     codebook_size: int = 1024
     target_bandwidths: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 4.0)  # kbps
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        samples = HOP_LENGTH * self.semantic_step * self.sample_rate
         self.require(
-            self.hop_length == HOP_LENGTH,
-            f"{self.hop_length} samples per frame, the semantic model has {HOP_LENGTH}",
+            self.hop_length * self.semantic_rate == samples,
+            f"{self.hop_length} samples per frame, the semantic model has {samples / self.semantic_rate:g}",
         )
         self.require(min(*self.encoder_rates, *self.decoder_rates) > 1, "a stride of 1")
         self.require(self.codebook_size > 1, f"codebook_size {self.codebook_size} codes nothing")
@@ -83,12 +83,17 @@ class XcodecConfig(SemanticConfig, RatesConfig):
             return super().parse(data)
         for name, value in FIXED.items():
             expect(data, name, value, value)
+        expect(data, "downsample_factor", HOP_LENGTH, HOP_LENGTH)
         acoustic = section(data, "acoustic_model_config")
         widths = {ours: acoustic.get(theirs) for theirs, ours in ACOUSTIC_KEYS.items()}
         semantic = SemanticConfig.of_transformers(section(data, "semantic_model_config"))
-        config = super().parse({**data, **widths, **semantic.as_dict()})
-        expect(data, "codebook_dim", config.latent_dim, config.latent_dim)
-        return config
+        rates = {"semantic_rate": data.get("semantic_sample_rate")}
+        return super().parse({**data, **widths, **rates, **semantic.as_dict()})
+
+    @property
+    def semantic_step(self) -> int:
+        """Frames of the semantic model for one of the codec."""
+        return max(1, self.hop_length * self.semantic_rate // (self.sample_rate * HOP_LENGTH))
 
     @property
     def latent_dim(self) -> int:
@@ -106,13 +111,33 @@ class XcodecConfig(SemanticConfig, RatesConfig):
         return max(1, int(1000 * bandwidth / bits_per_codebook))
 
 
-def transformers_rules(config: XcodecConfig) -> Rules:
-    """How transformers stores the modules. The positions of the semantic model have a norm for each step in time."""
+POSITIONS = "encoder.pos_conv_embed.conv"  # of the semantic model; their norm is one for each step in time
+
+
+def transformers_names(config: JoinedConfig) -> dict[str, str | Rule]:
+    """How transformers stores the modules, but for the quantiser."""
     acoustic = hub_names(len(config.encoder_rates), len(config.decoder_rates))
-    names = {ours: f"acoustic_{theirs}" for ours, theirs in acoustic.items()}
-    names |= {f"quantizer.books.{k}": f"quantizer.quantizers.{k}.codebook.embed" for k in range(config.n_codebooks)}
-    positions = WeightNorm("semantic_model.encoder.pos_conv_embed.conv", axis=2, leaves=NEW_STYLE)
-    return names | {"semantic.model": "semantic_model", "semantic.model.encoder.pos_conv_embed.conv": positions}
+    names: dict[str, str | Rule] = {ours: f"acoustic_{theirs}" for ours, theirs in acoustic.items()}
+    positions = WeightNorm(f"semantic_model.{POSITIONS}", axis=2, leaves=NEW_STYLE)
+    return names | {"semantic.model": "semantic_model", f"semantic.model.{POSITIONS}": positions}
+
+
+def original_names(config: JoinedConfig) -> dict[str, str | Rule]:
+    """How the original code stores them, but for the quantiser: in lists, numbered in the order they run."""
+    counts = len(config.encoder_rates), len(config.decoder_rates)
+    acoustic = numbered_names("encoder.block", "decoder_2.model", "block", *counts)
+    names: dict[str, str | Rule] = {ours: WeightNorm(theirs) for ours, theirs in acoustic.items()}
+    names |= {"fc": "fc_prior", "fc2": "fc_post2", "encoder_semantic.conv": "encoder_semantic.conv.conv"}
+    for i in range(BLOCKS):
+        block = f"encoder_semantic.conv_blocks.{i}"
+        convs = [f"{block}.conv", *(f"{block}.res_units.{j}.conv{k}" for j in range(UNITS) for k in (1, 2))]
+        names |= {conv: f"{conv}.conv" for conv in convs}
+    positions = WeightNorm(f"semantic_model.{POSITIONS}", axis=2)
+    return names | {"semantic.model": "semantic_model", f"semantic.model.{POSITIONS}": positions}
+
+
+# What files hold beside, for training.
+UNUSED = ("semantic_model.masked_spec_embed", "decoder_semantic.*", "fc1.*", "fc_post1.*", *TRAINING_STATE)
 
 
 class SemanticUnit(nn.Module):
@@ -160,16 +185,16 @@ class SemanticEncoder(nn.Module):
         return self.conv_blocks(self.conv(x))
 
 
-class XcodecNetwork(nn.Module):
-    """Encoder with two branches, `[B, 1, 320 L]` -> `[B, D, L]`, quantiser, and decoder, the way back."""
+class JoinedNetwork(nn.Module):
+    """Encoder with two branches, `[B, 1, hop L]` -> `[B, D, L]`, quantiser, and decoder, the way back."""
 
-    def __init__(self, config: XcodecConfig) -> None:
+    def __init__(self, config: JoinedConfig, quantizer: nn.Module) -> None:
         super().__init__()
         self.encoder = Encoder(1, config.encoder_widths, config.encoder_rates, config.acoustic_dim)
         self.semantic = SemanticFeatures(config)
         self.encoder_semantic = SemanticEncoder(config.hidden_size)
         self.fc = nn.Linear(config.latent_dim, config.latent_dim)
-        self.quantizer = EuclideanRVQ(config.n_codebooks, config.codebook_size, config.latent_dim)
+        self.quantizer = quantizer
         self.fc2 = nn.Linear(config.latent_dim, config.acoustic_dim)
         self.decoder = Decoder(
             config.acoustic_dim,
@@ -178,95 +203,25 @@ class XcodecNetwork(nn.Module):
             1,
             block=FullDecoderBlock,
         )
+        self.rates, self.step = (config.sample_rate, config.semantic_rate), config.semantic_step
 
     def encode(self, audio: Tensor) -> Tensor:
         """Latents of audio whose length is a multiple of the hop: then the two branches agree in frames."""
-        return self.join(self.encoder(audio), self.encoder_semantic(self.semantic(audio)))
+        return self.join(self.encoder(audio), self.encoder_semantic(self.heard(audio)))
+
+    def heard(self, audio: Tensor) -> Tensor:
+        """Features of the semantic model, `[B, hidden_size, L]`: of every so many frames the first."""
+        return self.semantic(resampled(audio, *self.rates))[..., :: self.step]
 
     def join(self, acoustic: Tensor, semantic: Tensor) -> Tensor:
         """Latents `[B, D, L]` of the features of the two branches."""
         return _on_channels(self.fc, torch.cat([acoustic, semantic], dim=1))
 
+    def decoder_steps(self) -> tuple[Any, ...]:
+        """What makes audio `[B, 1, hop L]` of latents `[B, D, L]`."""
+        return Window(partial(_on_channels, self.fc2)), step_of(self.decoder)
+
 
 def _on_channels(linear: nn.Module, x: Tensor) -> Tensor:
     """A linear layer on the channels of `[B, C, L]`."""
     return rearrange(linear(rearrange(x, "b c l -> b l c")), "b l c -> b c l")
-
-
-def _row(name: str, about: str, semantic_model: str = "hubert", license: str | None = None) -> Checkpoint[XcodecConfig]:
-    """The row of one of the five repositories."""
-    source = Source(
-        f"hf-audio/xcodec-{name}",
-        license=license,
-        paper="2408.17175",
-        size_mb=709.9,
-        is_gated=False,
-        is_commercial=True if license else None,
-    )
-    return Checkpoint(XcodecConfig(semantic_model=semantic_model), source, about)
-
-
-class Xcodec(Voco[XcodecConfig]):
-    """Mono audio at 16 kHz to latents before quantisation, or to codes, the first of which are about content.
-
-    `decode` takes latents as they are; the decoder was trained on quantised ones, those of `codes_to_latents`.
-    """
-
-    config_type = XcodecConfig
-    checkpoints = {
-        "xcodec": _row("hubert-general-balanced", "audio of every kind, 0.5 to 4 kbps"),
-        "xcodec_hubert_librispeech": _row("hubert-librispeech", "speech"),
-        "xcodec_hubert_general": _row("hubert-general", "audio of every kind"),
-        "xcodec_hubert_general_balanced": _row("hubert-general-balanced", "audio of every kind; what xcodec is"),
-        "xcodec_wavlm_mls": _row("wavlm-mls", "speech", "wavlm"),
-        "xcodec_wavlm_more_data": _row("wavlm-more-data", "speech, from more data", "wavlm", "cc-by-4.0"),
-    }
-    halves = {"encoder": ("encoder", "semantic", "encoder_semantic", "fc"), "decoder": ("fc2", "decoder")}
-    unstreamable = {"encoder": "HuBERT and WavLM attend to all of the audio"}
-    formats = (
-        Format(
-            "transformers",
-            marker="fc2",
-            rules=transformers_rules,
-            unused=("semantic_model.masked_spec_embed", "decoder_semantic.*", "fc1.*", *TRAINING_STATE),
-        ),
-    )
-
-    def describe(self, config: XcodecConfig) -> Facts:
-        return Facts(
-            sampling_rate=config.sample_rate,
-            channel=1,
-            latent_dim=config.latent_dim,
-            hop_length=config.hop_length,
-            n_codebooks=config.n_codebooks,
-            codebook_size=config.codebook_size,
-            bandwidths=config.target_bandwidths,
-        )
-
-    def codebooks_for(self, bandwidth: float) -> int:
-        return self.hyperparameters.codebooks_for(bandwidth)
-
-    def build(self, config: XcodecConfig) -> nn.Module:
-        return XcodecNetwork(config)
-
-    def to_latents(self, audio: Tensor) -> Tensor:
-        return self.network.encode(pad_to_multiple(audio, self.hop_length).to(self.dtype))
-
-    def decoder_steps(self, network: Any) -> Steps:
-        return self.cast, Window(partial(_on_channels, network.fc2)), step_of(network.decoder)
-
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length
-
-    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        return self.network.quantizer.encode(latents, n_codebooks)
-
-    def dequantize(self, codes: Tensor) -> Tensor:
-        return self.network.quantizer.decode(codes)
-
-    def _latents_of(self, encode: Any, audio: Tensor) -> Tensor:
-        transformers_classes(self.hyperparameters.semantic_model)  # without it, say so before anything is loaded
-        return super()._latents_of(encode, audio)
