@@ -83,7 +83,7 @@ def test_wheel_from_the_sdist_from_the_checkout(checkout: Path, tmp_path: Path) 
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     assert {"vocos/py.typed", "vocos/assets/sample.flac", "vocos/codecs/vocos_mel.py", "vocos/nn/blocks.py"} <= names
     assert {name.partition("/")[0] for name in names} == {"vocos", f"vocos-{vocos.__version__}.dist-info"}
-    assert wheel.stat().st_size < 600_000
+    assert wheel.stat().st_size < 800_000
     assert wheel.name == "vocos-1.0.0.dev0-py3-none-any.whl"
     assert "License-Expression: MIT" in metadata
     assert "Requires-Python: >=3.11" in metadata

@@ -39,6 +39,10 @@ NETWORKS = {
     "dacvae": Network("dacvae", "plain", "vocos"),
     "encodec": Network("encodec_24khz", "encodec", "original"),
     "mel": Network("mel", "vocos", "charactr"),
+    "mimi": Network("mimi", "mimi", "transformers"),
+    "snac": Network("snac_24khz", "snac", "snac", {"noise": False}),  # two draws would differ
+    "snac-music": Network("snac_44khz", "snac", "snac", {"noise": False}),
+    "wavtokenizer": Network("wavtokenizer", "wavtokenizer", "transformers"),
 }
 
 
@@ -79,6 +83,14 @@ CASES = (
     Case("encodec", "encode", 2.5),
     Case("encodec", "decode", 2.5),
     Case("mel", "decode", 1.2, 3.0, 35.0, compiled=1.0),
+    Case("mimi", "encode", 2.0),
+    Case("mimi", "decode", 2.0),
+    Case("snac", "encode", 2.0),
+    Case("snac", "decode", 2.0),
+    Case("snac-music", "encode", 2.0),
+    Case("snac-music", "decode", 2.0),
+    Case("wavtokenizer", "encode", 2.0),
+    Case("wavtokenizer", "decode", 1.2),
 )
 
 

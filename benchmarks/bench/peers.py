@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bench.cases import Network
@@ -76,6 +77,33 @@ def _encodec(folder: Path, ours: Voco[Any]) -> Peer:
     return Peer(_named("encodec", "EncodecModel"), model.encoder, model.decoder)
 
 
+def _mimi(folder: Path, ours: Voco[Any]) -> Peer:
+    model = _import("transformers", "transformers").MimiModel.from_pretrained(str(folder)).eval()
+    hop = ours.hop_length
+    return Peer(
+        _named("transformers", "MimiModel"),
+        lambda audio: model.encoder(F.pad(audio, (0, -audio.shape[-1] % hop))).latents.mT,
+        lambda latents: model.decoder(latents).audio_values,
+    )
+
+
+def _snac(folder: Path, ours: Voco[Any]) -> Peer:
+    model = _import("snac", "snac").SNAC.from_config(str(folder / "config.json")).eval()
+    model.load_state_dict(torch.load(folder / "pytorch_model.bin", weights_only=True), strict=False)
+    return Peer(_named("snac", "SNAC"), lambda audio: model.encoder(model.preprocess(audio)), model.decoder)
+
+
+def _wavtokenizer(folder: Path, ours: Voco[Any]) -> Peer:
+    model = _import("transformers", "transformers").WavTokenizerModel.from_pretrained(str(folder)).eval()
+    return Peer(
+        _named("transformers", "WavTokenizerModel"),
+        lambda audio: model.encoder_model.encoder(audio),
+        lambda latents: model.head(model.backbone(latents, torch.zeros(1, dtype=torch.int64))).view(
+            len(latents), 1, -1
+        ),
+    )
+
+
 def _plain(folder: Path, ours: Voco[Any]) -> Peer:
     model = PlainDacVae(DacVaeConfig.parse(ours.config), ours.network.state_dict()).eval()
     return Peer("plain modules with weight norm", model.encode, model.decode)
@@ -85,6 +113,9 @@ PEERS: dict[str, Callable[[Path, Voco[Any]], Peer]] = {
     "transformers": _transformers,
     "diffusers": _diffusers,
     "encodec": _encodec,
+    "mimi": _mimi,
+    "snac": _snac,
+    "wavtokenizer": _wavtokenizer,
     "plain": _plain,
 }
 
