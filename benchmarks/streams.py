@@ -20,7 +20,8 @@ from torch import Tensor
 from vocos import get_voco, join_streams
 from vocos.voco import Voco
 
-FULL = ("mel", "encodec", "encodec_24khz", "encodec_32khz", "dac_44khz", "dacvae", "oobleck", "xcodec")
+FULL = ("mel", "encodec", "encodec_24khz", "encodec_32khz", "dac_44khz", "dacvae", "oobleck", "xcodec", "mimi")
+FULL += ("qwen3_tts", "snac_24khz")
 SECONDS = 5.0
 WHOLE = ("decode, 5 s", "whole, times real time", "1 s at a time, cost", "8 frames at a time, rate of the whole")
 ONE = ("a push of 1 frame, ms", "times real time", "bound, ms", "share of the bound", "delay, s", "state, MB")

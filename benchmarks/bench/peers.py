@@ -82,7 +82,7 @@ def _mimi(folder: Path, ours: Voco[Any]) -> Peer:
     hop = ours.hop_length
     return Peer(
         _named("transformers", "MimiModel"),
-        lambda audio: model.encoder(F.pad(audio, (0, -audio.shape[-1] % hop))).latents.mT,
+        lambda audio: model.encoder(F.pad(audio, (0, -audio.shape[-1] % hop))).latents,
         lambda latents: model.decoder(latents).audio_values,
     )
 

@@ -34,6 +34,29 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "encodec": {"n_codebooks": 2},  # the peer has one size
     "mel": {"dim": 16, "intermediate_dim": 32, "num_layers": 2},
+    "mimi": {
+        "num_filters": 4,
+        "hidden_size": 32,
+        "latent_dim": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "head_dim": 8,
+        "intermediate_size": 48,
+        "sliding_window": 6,
+        "codebook_size": 32,
+        "codebook_dim": 12,
+        "num_quantizers": 3,
+    },
+    "snac": {"encoder_dim": 6, "decoder_dim": 64, "codebook_size": 32, "noise": False},
+    "wavtokenizer": {
+        "num_filters": 4,
+        "hidden_size": 16,
+        "codebook_size": 64,
+        "decoder_hidden_size": 32,
+        "decoder_intermediate_size": 48,
+        "decoder_num_layers": 2,
+        "decoder_attention_num_groups": 8,
+    },
 }
 
 

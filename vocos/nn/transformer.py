@@ -236,8 +236,8 @@ class Transformer(nn.Module):
                 keys = values = self._nothing(x)
             x, keys, values = layer(x, sight, keys, values)
             if not is_last:
-                kept_keys.append(keys[:, :, x.shape[1] :].detach().clone())
-                kept_values.append(values[:, :, x.shape[1] :].detach().clone())
+                kept_keys.append(_kept(keys, x.shape[1]))
+                kept_values.append(_kept(values, x.shape[1]))
         if is_last:
             return x, None
         position = torch.zeros(x.shape[0], dtype=torch.int64, device="cpu") if past is None else past.position
@@ -275,6 +275,12 @@ class Transformer(nn.Module):
                 mask = general[: stop - start, :keys]
             masks.append((start, stop, mask))
         return masks
+
+
+def _kept(x: Tensor, steps: int) -> Tensor:
+    """What is behind the first steps; a copy where those are so many that a view would hold on to much."""
+    kept = x[:, :, steps:].detach()
+    return kept.clone() if 2 * steps > kept.shape[2] else kept
 
 
 class Attending(NamedTuple):
