@@ -97,7 +97,7 @@ def _wavtokenizer(folder: Path, ours: Voco[Any]) -> Peer:
     model = _import("transformers", "transformers").WavTokenizerModel.from_pretrained(str(folder)).eval()
     return Peer(
         _named("transformers", "WavTokenizerModel"),
-        lambda audio: model.encoder_model.encoder(audio),
+        model.encoder_model.encoder,
         lambda latents: model.head(model.backbone(latents, torch.zeros(1, dtype=torch.int64))).view(
             len(latents), 1, -1
         ),
