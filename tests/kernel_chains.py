@@ -81,6 +81,16 @@ def seanet(mode: str) -> Chain:
     return (*start, Residual(unit_steps, conv(4, 4, 1)), Elu(), *down, Elu(), *up, Residual(unit_steps))
 
 
+def in_groups() -> Chain:
+    """Every channel alone, and two groups, as DAC's units, as changes of rate to both sides, and as upsampling."""
+    depthwise = Convolution(random(8, 1, 7) / 2, random(8), dilation=3, padding=9, groups=8)
+    wide = Residual((periodic(8), depthwise, periodic(8), conv(8, 8, 1)))
+    down = Convolution(random(12, 4, 4) / 4, None, stride=2, padding=1, groups=2)
+    halves = Transposed(random(12, 4, 6) / 4, random(8), 3, 2, 1, groups=2)
+    alone = Transposed(random(8, 1, 4), None, 2, 0, 2, groups=8)
+    return conv(2, 8, 3, padding=1), wide, down, halves, Convolution(depthwise.weight, None, groups=8), alone
+
+
 CHAINS = {
     "seanet": lambda: seanet("reflect"),
     "seanet with zeros": lambda: seanet("constant"),
@@ -91,6 +101,7 @@ CHAINS = {
     "decoder with odd strides": lambda: decoder(5, 3),
     "decoder with odd strides and all samples": lambda: decoder(5, 3, is_full=True),
     "shortcuts": shortcuts,
+    "in groups": in_groups,
     "to few channels": lambda: (conv(2, 28, 7, padding=3), conv(28, 2, 7, dilation=3, padding=9)),
     "one step": lambda: (periodic(2),),
     "three units": lambda: (unit(2, 1), unit(2, 3), unit(2, 9)),

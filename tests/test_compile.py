@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import einops
@@ -10,15 +12,15 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from vocos import Voco
+from vocos import Voco, get_voco
 
 FOURIER = {"mel", "encodec"}  # codecs that the compiler of torch 2.6 cannot take: it has no Fourier transforms
 IS_TORCH_2_6 = torch.__version__.startswith("2.6.")
 
 
 @pytest.fixture(autouse=True)
-def _known_to_the_compiler(small: Voco[Any]) -> None:
-    if IS_TORCH_2_6 and small.name in FOURIER:
+def _known_to_the_compiler(request: pytest.FixtureRequest) -> None:
+    if IS_TORCH_2_6 and "small" in request.fixturenames and request.getfixturevalue("small").name in FOURIER:
         pytest.skip("torch 2.6 compiles no Fourier transforms")
 
 
@@ -43,6 +45,22 @@ def test_encode_compiles_where_there_is_no_lstm(small: Voco[Any]) -> None:
     for samples in (700, 811, 2000):
         audio = torch.rand(2, samples, small.channel) - 0.5
         torch.testing.assert_close(encode(audio, **options), small.encode(audio, **options), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("key", ["mimi", "snac_32khz"])
+@pytest.mark.parametrize("call", ["encode", "decode"])
+def test_attention_in_windows_is_one_graph_for_many_lengths(key: str, call: str, folder: Callable[[str], Path]) -> None:
+    torch._dynamo.reset()
+    options: dict[str, Any] = {"noise": False} if key.startswith("snac") else {}
+    voco = get_voco(key, weights=folder(key), **options).load()
+    counter = CompileCounterWithBackend("eager")
+    compiled = torch.compile(getattr(voco, call), backend=counter, fullgraph=True)
+    for frames in (7, 12, 31):
+        audio = torch.rand(2, frames * voco.hop_length + 3, 1) - 0.5
+        x = audio if call == "encode" else torch.randn(2, frames, voco.latent_dim)
+        torch._dynamo.mark_dynamic(x, 1)
+        torch.testing.assert_close(compiled(x), getattr(voco, call)(x), atol=1e-4, rtol=1e-4)
+    assert counter.frame_count == 1
 
 
 @torch.no_grad()

@@ -211,3 +211,16 @@ def test_weights_that_have_been_rounded_between_two_calls_are_the_rounded_ones(
     monkeypatch.setenv("VOCOS_KERNELS", "reference")
     torch.testing.assert_close(given, voco.decode(latents), rtol=0, atol=1e-5)
     assert not torch.allclose(given, first, atol=1e-4)
+
+
+@pytest.mark.parametrize("few", [0, 1 << 40])
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (6, 6), (6, 1)])
+def test_every_channel_alone_is_a_convolution_or_a_sum_of_taps(
+    few: int, left: int, right: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolve, "FEW_NUMBERS", few)
+    weight, bias, x = torch.randn(8, 1, 7), torch.randn(8), torch.randn(2, 40, 8)
+    given = convolve.InGroups(weight, 1, 2, 8)(x, bias, left, right)
+    padded = torch.nn.functional.pad(x.mT, (left, right))
+    wanted = torch.nn.functional.conv1d(padded, weight, bias, dilation=2, groups=8).mT
+    torch.testing.assert_close(given, wanted, atol=1e-5, rtol=1e-5)

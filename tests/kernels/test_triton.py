@@ -264,6 +264,14 @@ def block(channels: int, dtype: torch.dtype, stride: int = 4) -> tuple[Chain, Ch
     return (*units, parameters(channels, True, dtype), down), (wide, up, *units)
 
 
+def in_groups(channels: int) -> Chain:
+    """A unit whose first convolution is of every channel alone, and an upsampling of every channel alone."""
+    snakes = [parameters(channels, False, torch.float32) for _ in range(2)]
+    alone = Convolution(noise(channels, 1, 7, scale=0.3), noise(channels), padding=3, groups=channels)
+    unit = Residual((snakes[0], alone, snakes[1], conv(channels, channels, 1, torch.float32)))
+    return unit, Transposed(noise(channels, 1, 4, scale=0.3), noise(channels), 2, 0, 2, groups=channels), unit
+
+
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("channels", [16, 12])  # the fused unit takes 16
 @torch.no_grad()
@@ -276,6 +284,7 @@ def test_chains_are_their_steps(channels: int, fused: bool, monkeypatch: pytest.
         (first, Residual(down, Average(4)), Residual(up, Repeat(4)), last._replace(bias=None)),
         (first, Average(4), Repeat(4)),
         (first, *down, up[0], cast(Transposed, up[1])._replace(right=1)),
+        (first, *in_groups(channels)),
     ]
     calls: list[int] = []
     launch = triton_unit.launch

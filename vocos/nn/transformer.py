@@ -260,10 +260,13 @@ class Transformer(nn.Module):
 
     def _masks(self, n: int, window: int, position: Tensor, device: torch.device) -> list[tuple[int, int, Tensor]]:
         past = window - 1
-        size = min(n, max(QUERIES, window))
+        # A compiler gets one block for all, so that one graph is for many lengths.
+        size = n if torch.compiler.is_compiling() else min(n, max(QUERIES, window))
         query, key = torch.arange(size, device="cpu")[:, None], torch.arange(size + past, device="cpu")
         band = (query <= key) & (key <= query + past)
         exists = torch.arange(n + past, device="cpu") >= past - position[:, None, None, None]  # [1 or B, 1, 1, keys]
+        if torch.compiler.is_compiling():
+            return [(0, n, (band & exists).to(device))]
         masks = []
         general = band.to(device)
         for start in range(0, n, size):
