@@ -19,6 +19,7 @@ from vocos.voco.streams import Stream
 
 CALLS = ("encode", "decode", "encode_codes", "decode_codes")
 SIZES = (0, 1, 1, 2, 3, 7, 31, 101, 997)  # of pieces, prime ones among them
+LONG_PERIOD = 4096  # samples, beyond which the delay is looked for in steps of more than one
 
 
 class StreamsContract:
@@ -213,13 +214,14 @@ class StreamsContract:
                 continue
             given = made.push(x[:, :start]).shape[1]
             lags, frames = [], made.latent_frames
-            for n in range(start, start + period):
-                given += made.push(x[:, n : n + 1]).shape[1]
+            step = 1 + period // LONG_PERIOD  # samples at a time
+            for n in range(start + step - 1, start + period, step):
+                given += made.push(x[:, n + 1 - step : n + 1]).shape[1]
                 if call.startswith("encode"):  # a sample fewer than the next frame needs
                     lags.append(n + 2 - voco.samples((given + 1) * frames))
                 else:
                     lags.append(voco.samples((n + 1) * frames) + voco.hop_length - voco.samples(1) - given)
-            assert max(lags) == delay
+            assert delay - step < max(lags) <= delay
 
     def test_outputs_that_are_out_do_not_depend_on_what_comes(self, voco: Voco[Any]) -> None:
         for call in self.streamed(voco):
