@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from vocos.nn.conv import pad_to_multiple
 from vocos.nn.hooked import is_changed
 from vocos.nn.joined import UNUSED, JoinedConfig, JoinedNetwork, original_names, transformers_names
-from vocos.nn.length import Length, ceil_div
 from vocos.nn.quantize import euclidean_codes
 from vocos.nn.semantic import transformers_classes
 from vocos.voco import Facts, Steps, Voco
@@ -167,20 +166,6 @@ class HiggsAudioV2(Voco[HiggsAudioConfig]):
 
     def decoder_steps(self, network: Any) -> Steps:
         return self.cast, *network.decoder_steps()
-
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length
-
-    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        codes: Tensor = self.network.quantizer.encode(latents, n_codebooks)
-        return codes
-
-    def dequantize(self, codes: Tensor) -> Tensor:
-        latents: Tensor = self.network.quantizer.decode(codes)
-        return latents
 
     def _latents_of(self, encode: Any, audio: Tensor) -> Tensor:
         transformers_classes(self.hyperparameters.semantic_model)  # without it, say so before anything is loaded

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from vocos.config import Count, expect, section
 from vocos.kernels import Pad
-from vocos.nn.length import Length, ceil_div
 from vocos.nn.mimi import FLOOR, MimiConfig, MimiDecoder, MimiEncoder, half_rules, kyutai_rules
 from vocos.nn.quantize import ProjectedRVQ, SplitRVQ
 from vocos.voco import Facts, Steps, Voco
@@ -213,22 +212,8 @@ class Mimi(Voco[MimiCodecConfig]):
     def build(self, config: MimiCodecConfig) -> nn.Module:
         return MimiNetwork(config)
 
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length
-
     def encoder_steps(self, network: Any) -> Steps:
         return Pad(0, 0, self.hop_length), self.cast, *network.encoder.steps()
 
     def decoder_steps(self, network: Any) -> Steps:
         return self.cast, *network.decoder.steps()
-
-    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        codes: Tensor = self.network.quantizer.encode(latents, n_codebooks)
-        return codes
-
-    def dequantize(self, codes: Tensor) -> Tensor:
-        latents: Tensor = self.network.quantizer.decode(codes)
-        return latents

@@ -15,7 +15,6 @@ from torch import nn
 from vocos.config import Count, section
 from vocos.kernels import Pad
 from vocos.nn.hooked import step_of
-from vocos.nn.length import Length, ceil_div
 from vocos.nn.mimi import MimiConfig, MimiDecoder, MimiEncoder, half_rules, kyutai_rules
 from vocos.nn.seanet import Resampled, SEANetConv
 from vocos.voco import Facts, Steps, Voco
@@ -126,12 +125,6 @@ class PocketTts(Voco[PocketTtsConfig]):
 
     def build(self, config: PocketTtsConfig) -> nn.Module:
         return PocketTtsNetwork(config)
-
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length
 
     def encoder_steps(self, network: Any) -> Steps:
         return Pad(0, 0, self.hop_length), self.cast, *network.encoder.steps()

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vocos.config import Config, Count, Window, brief
 from vocos.errors import CheckpointError
 from vocos.nn.hooked import step_of
-from vocos.nn.length import Length, ceil_div
+from vocos.nn.length import Length
 from vocos.nn.names import seanet_names
 from vocos.nn.quantize import affordable_codebooks, euclidean_codes, euclidean_features
 from vocos.nn.seanet import SEANetEncoder
@@ -365,9 +365,6 @@ class Encodec(Voco[EncodecConfig]):
 
     def to_audio(self, latents: Tensor, length: int, row: int = 0) -> Tensor:
         return self.run_steps(self.decoder_steps(self.network, row), latents, self.hop_length)
-
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
 
     def samples(self, frames: Length) -> Length:
         return self.hyperparameters.synthesis.samples(frames)

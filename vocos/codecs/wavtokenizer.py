@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from vocos.config import Config, Count, expect
 from vocos.nn.hooked import step_of
-from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import seanet_names
 from vocos.nn.quantize import TRAINING_STATE, EuclideanRVQ
 from vocos.nn.seanet import SEANetEncoder, SEANetStyle
@@ -329,23 +328,9 @@ class WavTokenizer(Voco[WavTokenizerConfig]):
     def build(self, config: WavTokenizerConfig) -> nn.Module:
         return WavTokenizerNetwork(config)
 
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length
-
     def encoder_steps(self, network: Any) -> Steps:
         return self.cast, step_of(network.encoder)
 
     def to_audio(self, latents: Tensor, length: int) -> Tensor:
         audio: Tensor = self.network.decoder(latents.to(self.dtype))
         return audio
-
-    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        codes: Tensor = self.network.quantizer.encode(latents, n_codebooks)
-        return codes
-
-    def dequantize(self, codes: Tensor) -> Tensor:
-        latents: Tensor = self.network.quantizer.decode(codes)
-        return latents

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vocos import kernels
 from vocos.config import Config
 from vocos.errors import InvalidInput, UnsupportedOperation
-from vocos.nn.length import Length
+from vocos.nn.length import Length, ceil_div
 from vocos.nn.quantize import affordable_codebooks
 from vocos.voco import checks
 from vocos.voco.codes import ScaledCodes
@@ -32,7 +32,7 @@ class Codec(Described, LazyModule, Generic[ConfigT]):
     """A codec as its author describes it. `vocos.Voco` adds what users call; authors subclass that.
 
     The attributes, and the methods down to "What follows", are what an author may give. Only `config_type`, `describe`,
-    `build`, `encoder_steps` or `to_latents`, `decoder_steps` or `to_audio`, `frames` and `samples` have to be given.
+    `build`, `encoder_steps` or `to_latents`, and `decoder_steps` or `to_audio` have to be given.
 
     Args:
         location: where the weights are; None for the default checkpoint.
@@ -103,23 +103,32 @@ class Codec(Described, LazyModule, Generic[ConfigT]):
         return self.run_steps(self.decoder_steps(self.network), latents, self.hop_length)
 
     def frames(self, samples: Length) -> Length:
-        """Frames of a number of samples, 1 or more, in arithmetic that works on integers and on integer tensors."""
-        raise NotImplementedError
+        """Frames of a number of samples, 1 or more, in arithmetic that works on integers and on integer tensors.
+
+        Unless a codec says otherwise, ceil(samples / hop_length).
+        """
+        return ceil_div(samples, self.hop_length)
 
     def samples(self, frames: Length) -> Length:
-        """Samples of a number of frames, 1 or more, in arithmetic that works on integers and on integer tensors."""
-        raise NotImplementedError
+        """Samples of a number of frames, 1 or more, in arithmetic as of `frames`.
+
+        Unless a codec says otherwise, hop_length for each frame.
+        """
+        return frames * self.hop_length
 
     def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
         """Codes `[B, n_codebooks, L]` of latents `[B, latent_dim, L]`, searched in float32; of a codec with codes.
 
-        Of codebooks at several rates, `[B, columns_of(n_codebooks), L / code_frames]`.
+        Of codebooks at several rates, `[B, columns_of(n_codebooks), L / code_frames]`. Unless a codec says otherwise,
+        its network has a `quantizer`.
         """
-        raise NotImplementedError
+        codes: Tensor = self.network.quantizer.encode(latents, n_codebooks)
+        return codes
 
     def dequantize(self, codes: Tensor) -> Tensor:
         """Latents `[B, latent_dim, L]` of codes as of `quantize`; of a codec with codes."""
-        raise NotImplementedError
+        latents: Tensor = self.network.quantizer.decode(codes)
+        return latents
 
     def pack_codes(self, latents: Tensor, n_codebooks: int) -> Tensor:
         """The codes `[B, L, n_codebooks]` that calls return for latents `[B, L, D]`."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from vocos import Voco
 from vocos.config import Config
 from vocos.nn.conv import pad_to_multiple
-from vocos.nn.length import Length, ceil_div
 from vocos.voco import Facts
 
 
@@ -34,9 +33,3 @@ class Blocks(Voco[BlocksConfig]):
 
     def to_audio(self, latents: Tensor, length: int) -> Tensor:
         return rearrange(latents, "b d l -> b 1 (l d)")
-
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length

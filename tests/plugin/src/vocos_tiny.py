@@ -15,7 +15,6 @@ from vocos import Voco
 from vocos.config import Config, Count
 from vocos.kernels import Elu, Pad
 from vocos.nn.conv import convolution
-from vocos.nn.length import Length, ceil_div
 from vocos.nn.quantize import EuclideanRVQ
 from vocos.voco import Facts, Steps
 from vocos.weights.export import Target
@@ -114,17 +113,3 @@ class Tiny(Voco[TinyConfig]):
     def to_audio(self, latents: Tensor, length: int) -> Tensor:
         audio: Tensor = self.network.decoder(latents.to(self.dtype))
         return audio
-
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length
-
-    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        codes: Tensor = self.network.quantizer.encode(latents, n_codebooks)
-        return codes
-
-    def dequantize(self, codes: Tensor) -> Tensor:
-        latents: Tensor = self.network.quantizer.decode(codes)
-        return latents

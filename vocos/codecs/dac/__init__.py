@@ -198,9 +198,3 @@ class Dac(Voco[DacConfig]):
 
     def samples(self, frames: Length) -> Length:
         return transposed_length(frames, self.hyperparameters.decoder_rates)
-
-    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        return self.network.quantizer.encode(latents, n_codebooks)
-
-    def dequantize(self, codes: Tensor) -> Tensor:
-        return self.network.quantizer.decode(codes)

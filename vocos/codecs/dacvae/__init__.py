@@ -24,7 +24,6 @@ from vocos.kernels import Average, Called, Chain, Pad, Repeat, Residual, Window,
 from vocos.nn.blocks import Activation, Decoder, DecoderBlock, Encoder, EncoderBlock, RatesConfig
 from vocos.nn.conv import convolution
 from vocos.nn.hooked import is_changed
-from vocos.nn.length import Length, ceil_div
 from vocos.nn.names import numbered_block
 from vocos.voco import Facts, Steps, batches
 from vocos.voco.streams import Stream
@@ -338,9 +337,3 @@ class DacVae(VariationalVoco[AnyConfig]):
         if bits.ndim == 2 and len(bits) != batch:
             raise InvalidInput(f"decode: {len(bits)} messages for {batch} rows that are decoded together")
         return bits.to(device).expand(batch, config.nbits)
-
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length

@@ -241,12 +241,6 @@ class EncodecAudio(Voco[EncodecAudioConfig]):
 
     # Codes
 
-    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        return self.network.quantizer.encode(latents, n_codebooks)
-
-    def dequantize(self, codes: Tensor) -> Tensor:
-        return self.network.quantizer.decode(codes)
-
     def encode_codes_steps(self, network: Any, n_codebooks: int) -> Steps:
         config = self.hyperparameters
         if not config.normalize or config.chunks is None:

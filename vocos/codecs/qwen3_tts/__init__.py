@@ -15,7 +15,6 @@ from vocos.codecs.qwen3_tts.config import Qwen3TtsConfig
 from vocos.codecs.qwen3_tts.network import Qwen3TtsNetwork
 from vocos.kernels import Pad
 from vocos.nn.blocks import DILATIONS
-from vocos.nn.length import Length, ceil_div
 from vocos.nn.mimi import FLOOR, half_rules
 from vocos.voco import Facts, Steps, Voco
 from vocos.weights.formats import Format
@@ -123,12 +122,6 @@ class Qwen3Tts(Voco[Qwen3TtsConfig]):
 
     def build(self, config: Qwen3TtsConfig) -> nn.Module:
         return Qwen3TtsNetwork(config)
-
-    def frames(self, samples: Length) -> Length:
-        return ceil_div(samples, self.hop_length)
-
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length
 
     def encoder_steps(self, network: Any) -> Steps:
         return Pad(0, 0, self.hop_length), self.cast, *network.encoder.steps()

@@ -145,23 +145,12 @@ class Snac(Voco[SnacConfig]):
         padded = self.hyperparameters.padded_frames
         return ceil_div(samples, padded * self.hop_length) * padded
 
-    def samples(self, frames: Length) -> Length:
-        return frames * self.hop_length
-
     def encoder_steps(self, network: Any) -> Steps:
         padded = self.hyperparameters.padded_frames * self.hop_length
         return Pad(0, 0, padded), self.cast, *network.encoder.steps()
 
     def decoder_steps(self, network: Any, noises: Noises | None = None) -> Steps:
         return self.cast, *network.decoder.steps(noises)
-
-    def quantize(self, latents: Tensor, n_codebooks: int) -> Tensor:
-        codes: Tensor = self.network.quantizer.encode(latents, n_codebooks)
-        return codes
-
-    def dequantize(self, codes: Tensor) -> Tensor:
-        latents: Tensor = self.network.quantizer.decode(codes)
-        return latents
 
     # With noise, or without
 
