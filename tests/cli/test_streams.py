@@ -47,6 +47,37 @@ def test_pieces_give_what_the_whole_gives(
         assert np.abs(given - expected).max() <= 2 / 32768  # a rounding to 16 bits, the other way
 
 
+@pytest.mark.parametrize("voco", ["encodec_24khz", "mimi", "snac_24khz"])  # the first two have no delay
+def test_the_end_of_the_last_frame_is_cut_though_it_is_out_already(
+    voco: str, run: Run, long: Path, folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = {"encodec_24khz": "transformers-encodec_24khz"}.get(voco, voco)
+    codec = ("--voco", voco, "--weights", folder(key))
+    for name, limit in (("pieces", 1000), ("whole", 1 << 30)):
+        monkeypatch.setattr(flow, "LONG", limit)
+        assert run("tokenize", long, "-o", f"{name}.codes", *codec)[0] == 0
+        assert run("encode", long, "-o", f"{name}.safetensors", *codec)[0] == 0
+        for source, end in (("codes", "a"), ("safetensors", "b")):
+            command = "detokenize" if source == "codes" else "decode"
+            code, _, err = run(command, f"{name}.{source}", "-o", f"{name}-{end}.wav", "--weights", folder(key))
+            assert (code, err) == (0, "")
+        code, _, err = run("roundtrip", long, "-o", f"{name}-c.wav", *codec)
+        assert (code, err) == (0, "")
+    for end in "abc":
+        given, expected = (soundfile.read(f"{name}-{end}.wav")[0] for name in ("pieces", "whole"))
+        assert given.shape == expected.shape == (3 * 24000,)
+        if not voco.startswith("snac"):  # whose decoder draws
+            assert np.abs(given - expected).max() <= 2 / 32768
+
+
+@pytest.mark.parametrize("voco", ["encodec_24khz", "mimi", "snac_24khz"])
+def test_demo_decodes_frame_by_frame_without_delay_and_without_noise(voco: str, run: Run, folder: Any) -> None:
+    key = {"encodec_24khz": "transformers-encodec_24khz"}.get(voco, voco)
+    code, out, err = run("demo", "--stream", "--voco", voco, "--weights", folder(key), "-o", "demo")
+    assert (code, err) == (0, "")
+    assert "pushes of one frame give the whole" in out
+
+
 @pytest.mark.parametrize("voco", ["dac", "encodec"])
 def test_codes_in_pieces_are_those_of_the_whole(
     voco: str, run: Run, long: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
@@ -112,6 +143,7 @@ def test_demo_decodes_frame_by_frame(run: Run, weights: Path) -> None:
     code, _, err = run("demo", "--stream", "-o", "other")
     assert (code, Path("other").exists()) == (1, False)
     assert "griffinlim has no stream in this direction" in err
+    assert err.endswith("such as --voco encodec_24khz\n")
 
 
 def test_info_tells_what_can_be_streamed(run: Run) -> None:

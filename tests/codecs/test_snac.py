@@ -13,7 +13,7 @@ from golden_state import golden_audio
 from goldens import assert_close, checks_of
 from torch import Tensor
 
-from vocos import CheckpointError, InvalidInput, Voco, arrange_codes, get_voco, load_codes, save_codes
+from vocos import CheckpointError, InvalidInput, Voco, arrange_codes, get_voco, join_streams, load_codes, save_codes
 from vocos.kernels import steps
 
 CHECKS = checks_of(SNACS)
@@ -121,12 +121,26 @@ class TestNoise:
             torch.testing.assert_close(other, found[0], atol=1e-5, rtol=0.0)
         assert not torch.allclose(found[0], voco.decode_codes(codes, noise=False), atol=1e-4)
 
+    def test_streams_at_other_places_go_on_together_with_their_own_noise(self, loaded: dict[str, Voco[Any]]) -> None:
+        voco = loaded["snac_24khz"]
+        codes = torch.randint(0, 4096, (2, 60, 7))
+        alone, streams = [], []
+        for row, begun in enumerate((30, 41)):
+            other, stream = voco.decode_codes_stream(), voco.decode_codes_stream()
+            for one in (other, stream):
+                torch.manual_seed(row)
+                one.push(codes[row : row + 1, :begun])
+            alone.append(other.push(codes[row : row + 1, begun : begun + 9]))
+            streams.append(stream)
+        together = join_streams(streams)
+        found = together.push(torch.cat([codes[:1, 30:39], codes[1:, 41:50]]))
+        torch.testing.assert_close(found, torch.cat(alone), atol=1e-5, rtol=0.0)
+
     def test_rows_of_a_long_batch_have_the_noise_of_the_whole(
         self, loaded: dict[str, Voco[Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         voco, latents = loaded["snac_24khz"], torch.randn(3, 8, 96)
         wanted = voco.decode(latents, generator=torch.Generator().manual_seed(0))
-        monkeypatch.setattr("vocos.voco.batches.MAX_SAMPLES", 4096)
         monkeypatch.setattr("vocos.kernels.pieces.PIECE", 1024)
         found = voco.decode(latents, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0.0)

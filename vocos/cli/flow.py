@@ -42,7 +42,8 @@ class Flow:
             length: of a call that decodes, the samples of all; it is asked for at the end.
         """
         source = iter(pieces)
-        long = LONG // self._voco.hop_length if self._is_decoding else LONG
+        hop = self._voco.code_hop_length if self._call == "decode_codes" else self._voco.hop_length
+        long = LONG // hop if self._is_decoding else LONG
         first, count = [], 0
         for piece in source:
             first.append(piece)
@@ -53,20 +54,30 @@ class Flow:
         if rest is not None or count > long:
             obstacle = self._voco.stream_obstacle("decoder" if self._is_decoding else "encoder")
             if obstacle is None:
-                yield from self._streamed(itertools.chain(first, [] if rest is None else [rest], source), length)
+                yield from self.streamed(itertools.chain(first, [] if rest is None else [rest], source), length)
                 return
             self.remarks.append(f"in one piece: {obstacle}")
             first += [] if rest is None else [rest, *source]
         options = self._options if length is None else {**self._options, "length": length()}
         yield self._run(getattr(self._voco, self._call), _joined(first), **options)
 
-    def _streamed(self, pieces: Iterable[Any], length: Callable[[], int] | None) -> Iterator[Any]:
+    def streamed(self, pieces: Iterable[Any], length: Callable[[], int] | None) -> Iterator[Any]:
+        """The outputs in pieces, whatever the length; arguments as of a call."""
         stream = getattr(self._voco, f"{self._call}_stream")(**self._options)
+        held, given = None, 0  # the last output, which may end after the length: a codec without delay gives all of it
         for piece in pieces:
             found = self._run(stream.push, piece)
             if found.shape[1]:
-                yield found
-        rest = self._run(stream.finish, *([] if length is None else [length()]))
+                if held is not None:
+                    yield held
+                held, given = found, given + found.shape[1]
+        wanted = None if length is None else length()
+        if held is not None and wanted is not None and wanted < given:
+            yield held[:, : wanted - given]
+            return
+        if held is not None:
+            yield held
+        rest = self._run(stream.finish, *([] if wanted is None else [wanted]))
         if rest.shape[1]:
             yield rest
 

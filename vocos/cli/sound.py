@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vocos.cli.flow import Flow, progress, silent_decoders, sound_for, written
 from vocos.cli.jobs import Batch, Job, Kind, is_pipe, piped
 from vocos.cli.lines import complain, tell
-from vocos.errors import CheckpointError, InvalidInput, VocoError
+from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation, VocoError
 
 # torch takes more than a second to import: the commands that do not need it answer without.
 if TYPE_CHECKING:
@@ -176,12 +176,19 @@ def demo(arguments: argparse.Namespace) -> None:
         raise InvalidInput(f"{folder}: expected a folder, this is a file")
     codecs = _Codecs(arguments)
     voco = codecs.made(arguments.voco)
-    stream = voco.decode_stream() if arguments.stream else None  # which says if there is none
+    without_chance = dict(voco.without_chance.get("decode", {}))
+    obstacle = voco.stream_obstacle("decoder") if arguments.stream else None
+    if obstacle is not None:
+        raise UnsupportedOperation(
+            f"demo: {voco.name} has no stream in this direction: {obstacle}; pass a codec that has, such as --voco "
+            "encodec_24khz"
+        )
+    stream = voco.decode_stream(**without_chance) if arguments.stream else None
     codecs.load(voco)
     with as_file(files("vocos") / "assets" / "sample.flac") as sample:
         before, after, done = _reconstructed(voco, sample)
     if stream is not None:
-        after = _pushed(voco, stream, before, after)
+        after = _pushed(voco, stream, before, without_chance)
     folder.mkdir(parents=True, exist_ok=True)
     tell("; ".join(["sample: speech over music, that comes with the package", *done]))
     for name, sound, what in (("original.wav", before, "what went in"), ("reconstruction.wav", after, "what came out")):
@@ -198,7 +205,7 @@ def demo(arguments: argparse.Namespace) -> None:
     )
 
 
-def _pushed(voco: Voco[Any], stream: Any, before: Tensor, after: Tensor) -> Tensor:
+def _pushed(voco: Voco[Any], stream: Any, before: Tensor, options: dict[str, Any]) -> Tensor:
     """The reconstruction again, in pushes of one frame. Raises CheckpointError unless it is that of the whole."""
     import time
 
@@ -207,13 +214,11 @@ def _pushed(voco: Voco[Any], stream: Any, before: Tensor, after: Tensor) -> Tens
     torch.manual_seed(0)  # of codecs that draw their latents
     with torch.inference_mode():
         latents = voco.encode(before.to(voco.device))
-        whole = voco.decode(latents, length=before.shape[1])
-        parts, start = [], time.perf_counter()
-        for frame in torch.split(latents, 1, dim=1):
-            parts.append(stream.push(frame))
-        parts.append(stream.finish(length=before.shape[1]))
+        whole = voco.decode(latents, length=before.shape[1], **options)
+        start = time.perf_counter()
+        frames = torch.split(latents, 1, dim=1)
+        pushed = torch.cat(list(Flow(voco, "decode", options).streamed(frames, lambda: before.shape[1])), dim=1)
         seconds = time.perf_counter() - start
-    pushed = torch.cat(parts, dim=1)
     error = float((pushed - whole).abs().max())
     if pushed.shape != whole.shape or error > SAME * max(1.0, float(whole.abs().max())):
         raise CheckpointError(f"demo: the stream differs from the whole by {error:.2g}; please report this")

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from vocos.errors import UnsupportedOperation
-from vocos.kernels import Called, Chain, Chained, OnEngine
+from vocos.kernels import Called, Chain
 
 
 def is_changed(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -32,8 +32,8 @@ def chain_of(layer: Any) -> Chain:
     return (Called(layer),) if is_changed(layer, type(layer)) else layer.chain()
 
 
-def step_of(layer: Chained) -> OnEngine | Called:
-    """A module of a chain as one step of a longer chain, or its call."""
+def step_of(layer: Any) -> Any:
+    """A module that has a `step`, such as a `Chained`, as one step of a longer chain, or its call."""
     return Called(layer) if is_changed(layer, type(layer)) else layer.step()
 
 

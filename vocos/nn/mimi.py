@@ -18,8 +18,7 @@ from typing import Annotated, Any, Self
 from torch import nn
 
 from vocos.config import MAX_SIZE, Config, Count, Depth, Range, expect, section
-from vocos.kernels import Called
-from vocos.nn.hooked import is_changed, step_of
+from vocos.nn.hooked import step_of
 from vocos.nn.names import seanet_names
 from vocos.nn.seanet import (
     Resampled,
@@ -29,7 +28,7 @@ from vocos.nn.seanet import (
     SEANetStyle,
     SEANetTransposed,
 )
-from vocos.nn.transformer import Attending, Transformer, TransformerStyle
+from vocos.nn.transformer import Transformer, TransformerStyle
 from vocos.weights.rules import Rows, Rule
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
@@ -78,7 +77,7 @@ class MimiConfig(Config):
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Self:
-        config = super().parse(_without_kyutai(data) if "seanet" in data else _checked(data))
+        config = super().parse(_of_kyutai(data) if "seanet" in data else _checked(data))
         rate = data.get("frame_rate")
         is_rate = rate is None or rate == config.sampling_rate / config.hop_length
         config.require(is_rate, f"frame_rate {rate!r} of frames of {config.hop_length} samples")
@@ -142,13 +141,17 @@ def _checked(data: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(rope, Mapping):
         expect(rope, "rope_type", "default", default="default")
         found["rope_theta"] = rope.get("rope_theta", data.get("rope_theta"))
-    width, heads = data.get("hidden_size"), data.get("num_attention_heads")
-    if data.get("head_dim") is None and isinstance(width, int) and isinstance(heads, int) and heads > 0:
-        found["head_dim"] = width // heads
+    if data.get("head_dim") is None:
+        found["head_dim"] = _head_dim(data.get("hidden_size"), heads)
     return found
 
 
-def _without_kyutai(data: Mapping[str, Any]) -> dict[str, Any]:
+def _head_dim(width: Any, heads: Any) -> int | None:
+    """What a config leaves out; None where it does not say enough."""
+    return width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None
+
+
+def _of_kyutai(data: Mapping[str, Any]) -> dict[str, Any]:
     """The hyperparameters of a config of Kyutai's own code, under the names of transformers."""
     seanet, transformer = section(data, "seanet"), section(data, "transformer")
     for name, value in (("norm", "none"), ("pad_mode", "constant"), ("true_skip", True), ("causal", True)):
@@ -169,17 +172,12 @@ def _without_kyutai(data: Mapping[str, Any]) -> dict[str, Any]:
         "compress": seanet.get("compress"),
         "num_hidden_layers": transformer.get("num_layers"),
         "num_attention_heads": heads,
-        "head_dim": width // heads if isinstance(width, int) and isinstance(heads, int) and heads > 0 else None,
+        "head_dim": _head_dim(width, heads),
         "intermediate_size": transformer.get("dim_feedforward"),
         "sliding_window": transformer.get("context"),
         "rope_theta": transformer.get("max_period"),
     }
     return {**data, **{name: value for name, value in found.items() if value is not None}}
-
-
-def attending(transformer: Transformer) -> Attending | Called:
-    """A transformer as a step, or its call."""
-    return Called(transformer) if is_changed(transformer, Transformer) else transformer.step()
 
 
 class MimiEncoder(nn.Module):
@@ -195,7 +193,7 @@ class MimiEncoder(nn.Module):
 
     def steps(self) -> tuple[Any, ...]:
         """What the module computes, step by step."""
-        return step_of(self.seanet), attending(self.transformer), step_of(self.downsample)
+        return step_of(self.seanet), step_of(self.transformer), step_of(self.downsample)
 
 
 class MimiDecoder(nn.Module):
@@ -210,7 +208,7 @@ class MimiDecoder(nn.Module):
 
     def steps(self) -> tuple[Any, ...]:
         """What the module computes, step by step."""
-        return step_of(self.upsample), attending(self.transformer), step_of(self.seanet)
+        return step_of(self.upsample), step_of(self.transformer), step_of(self.seanet)
 
 
 def half_rules(names: Mapping[str, str]) -> dict[str, str | Rule]:
@@ -231,11 +229,9 @@ def kyutai_rules(config: MimiConfig, projection: str, is_nested: bool) -> dict[s
         projection: its name of the matrix of queries, keys and values.
         is_nested: whether convolutions are wrapped twice, as in Moshi's code.
     """
-    inner = ".conv" if is_nested else ""
-    outer = ".convtr" if is_nested else ""
     rules: dict[str, str | Rule] = {
-        "encoder.downsample.layer.conv": f"downsample.conv{inner}.conv",
-        "decoder.upsample.layer.conv": f"upsample.convtr{outer}.convtr",
+        "encoder.downsample.layer.conv": "downsample.conv.conv.conv" if is_nested else "downsample.conv.conv",
+        "decoder.upsample.layer.conv": "upsample.convtr.convtr.convtr" if is_nested else "upsample.convtr.convtr",
     }
     names = seanet_names(len(config.upsampling_ratios), config.num_residual_layers, has_lstm=False)
     for ours, theirs in names.items():

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from vocos.kernels import Piece
+from vocos.kernels import Called, Piece
 from vocos.kernels.cache import is_plain
 from vocos.nn.dense import Dense
 
@@ -222,9 +222,9 @@ class Transformer(nn.Module):
         y, _ = self.advance(x.mT, None, is_last=True)
         return y.mT
 
-    def step(self) -> Attending:
-        """The module as a step of a longer chain; not for one that sees everything."""
-        return Attending(self)
+    def step(self) -> Attending | Called:
+        """The module as a step of a longer chain; one that sees everything can only be called on the whole."""
+        return Called(self) if self.style.window is None else Attending(self)
 
     def advance(self, x: Tensor, past: Past | None, is_last: bool) -> tuple[Tensor, Past | None]:
         """The layers on a piece more, `[B, T, C]`, and what is kept for the next; nothing is at the end."""

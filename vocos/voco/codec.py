@@ -50,6 +50,7 @@ class Codec(Described, LazyModule, Generic[ConfigT]):
         halves: attributes of the network that only the "encoder" needs, and those that only the "decoder" needs; both
             halves need the rest. The network of a config may lack some. None for a codec that cannot be halved.
         weightless: the halves, of "encoder" and "decoder", that have no weights and so need no file.
+        without_chance: options of the calls "encode" and "decode", and of their streams, under which they draw nothing.
         unstreamable: for a half of "encoder" and "decoder" that needs the whole signal, the reason in a few words.
         weights: the weights: their location, their config, and how a network gets them.
     """
@@ -62,6 +63,7 @@ class Codec(Described, LazyModule, Generic[ConfigT]):
     targets: ClassVar[tuple[Target[Any], ...]] = ()
     halves: ClassVar[Mapping[str, tuple[str, ...]] | None] = None
     weightless: ClassVar[tuple[str, ...]] = ()
+    without_chance: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     unstreamable: ClassVar[Mapping[str, str]] = {}
 
     def __init__(

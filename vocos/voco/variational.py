@@ -33,6 +33,7 @@ class VariationalVoco(Voco[ConfigT]):
     """
 
     original_samples: ClassVar[bool]
+    without_chance = {"encode": {"sample": False}}
 
     def __init__(
         self,

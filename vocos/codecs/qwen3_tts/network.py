@@ -12,7 +12,7 @@ from vocos.kernels import Called, Chain, Grouped, Residual, Window
 from vocos.nn.blocks import DILATIONS, Layers, SnakeBeta, Stack
 from vocos.nn.dense import Dense
 from vocos.nn.hooked import chain_of, is_changed, step_of
-from vocos.nn.mimi import MimiEncoder, attending
+from vocos.nn.mimi import MimiEncoder
 from vocos.nn.quantize import ProjectedRVQ, SplitRVQ
 from vocos.nn.seanet import Resampled, SEANetConv, SEANetStyle, SEANetTransposed
 from vocos.nn.transformer import Transformer
@@ -97,7 +97,7 @@ class Qwen3TtsDecoder(nn.Module):
         found: list[Any] = [
             step_of(self.pre_conv),
             Window(lambda x: self.input_proj(x.mT).mT),
-            attending(self.transformer),
+            step_of(self.transformer),
             Window(lambda x: self.output_proj(self.norm(x.mT)).mT),
         ]
         for stage in self.upsampling:

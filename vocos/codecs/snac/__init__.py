@@ -89,6 +89,7 @@ class Snac(Voco[SnacConfig]):
     """
 
     config_type = SnacConfig
+    without_chance = {"decode": {"noise": False}}
     halves = {"encoder": ("encoder",), "decoder": ("decoder",)}  # codes need the quantiser in both directions
     checkpoints = {
         "snac_24khz": Checkpoint(
@@ -184,7 +185,7 @@ class Snac(Voco[SnacConfig]):
         """Audio of codes, as `Voco.decode_codes`; `noise` and `generator` as of `decode`."""
         self.weights.require("decoder", "decode_codes")
         self.check_codes(codes, "decode_codes")
-        wanted = checks.length(length) or self.samples(codes.shape[1] * self.code_frames)
+        wanted = checks.length(length) or self.samples(codes.shape[1] * self.code_frames)  # 0 is refused
         sounding = self._sounding(noise, generator, self.decode_codes_steps, self.code_hop_length)
         return self._audio_of(sounding, codes, wanted, "decode_codes")
 
@@ -234,12 +235,8 @@ class Snac(Voco[SnacConfig]):
             if not (is_noisy and len(decoder.noises)):
                 return self.run_steps(make(self.network), x, rate)
             noises = decoder.draw(len(x), frames, self.hyperparameters.decoder_rates, x.device, generator)
-            if len(x) * frames * self.hop_length <= batches.MAX_SAMPLES // 2:
-                return self.run_steps(make(self.network, noises=noises), x, rate)
-            rows = []
-            for i in range(len(x)):  # which then go in pieces, each with noise of its own
-                own = Noises([part[i : i + 1] for part in noises.whole or ()])
-                rows.append(self.run_steps(make(self.network, noises=own), x[i : i + 1], rate))
-            return torch.cat(rows)
+            # With memory given, pieces of a long signal are of all rows, as the noise is.
+            room = x.new_empty(len(x), 1, frames * self.hop_length, dtype=self.dtype)
+            return self.run_steps(make(self.network, noises=noises), x, rate, room)
 
         return sound

@@ -82,10 +82,9 @@ class LocalAttention(nn.Module):
         found: Tensor = x + self.to_out(rearrange(y, "w h m d -> w m (h d)"))
         return found
 
-    def step(self) -> Grouped | Called:
+    def step(self) -> Grouped:
         """The block as a step."""
-        is_called = is_changed(self, LocalAttention)
-        return Called(self) if is_called else Grouped(self, self.window, self.window, is_open=True)
+        return Grouped(self, self.window, self.window, is_open=True)
 
 
 class NoiseBlock(nn.Module):
@@ -145,36 +144,39 @@ class Noisy(NamedTuple):
         return ()
 
     def most(self, state: Any) -> int:
-        """Nothing but numbers."""
+        """A seed and a place."""
         return 0
 
     def advance(self, x: Piece, state: Any, is_last: bool) -> tuple[Piece, Any]:
         """The block on a piece more, `[B, n, C]`."""
         if x is None:
             return None, state
-        seeds, start = state or (self._seeds(x), 0)
         n = x.shape[1]
-        y: Tensor = self.block(x, self._noise(x, seeds, start, start + n).mT)
-        return y, (seeds, start + n)
+        if self.noises.whole is not None:
+            start = state or 0
+            y: Tensor = self.block(x, self.noises.whole[self.place][..., start : start + n].mT)
+            return y, start + n
+        state = state if isinstance(state, Tensor) else self._begun(x)
+        y = self.block(x, self._drawn(x, state).mT)
+        return y, state + torch.tensor([0, n], device="cpu")
 
-    def _seeds(self, x: Tensor) -> Tensor:
-        """A seed for every row, `[B, 1]`, on the CPU."""
-        if self.noises.whole is not None or x.is_meta:
-            return torch.zeros(len(x), 1, dtype=torch.int64, device="cpu")
+    def _begun(self, x: Tensor) -> Tensor:
+        """A seed and the samples so far of every row, `[B, 2]`, on the CPU."""
+        if x.is_meta:
+            return torch.zeros(len(x), 2, dtype=torch.int64, device="cpu")
         generator = self.noises.generator
         place = "cpu" if generator is None else generator.device
-        return torch.randint(1 << 48, (len(x), 1), generator=generator, device=place).cpu()
+        seeds = torch.randint(1 << 48, (len(x), 1), generator=generator, device=place).cpu()
+        return torch.cat([seeds, torch.zeros_like(seeds)], dim=1)
 
-    def _noise(self, x: Tensor, seeds: Tensor, start: int, stop: int) -> Tensor:
-        """The noise of some samples, `[B, 1, n]`."""
-        if self.noises.whole is not None:
-            return self.noises.whole[self.place][..., start:stop]
+    def _drawn(self, x: Tensor, state: Tensor) -> Tensor:
+        """The noise of some samples more, `[B, 1, n]`."""
         if x.is_meta:
-            return x.new_empty(len(x), 1, stop - start)
-        first = start // CHUNK
-        generator = torch.Generator()
+            return x.new_empty(len(x), 1, x.shape[1])
+        generator = torch.Generator("cpu")
         rows = []
-        for seed in seeds[:, 0].tolist():
+        for seed, start in state.tolist():
+            first, stop = start // CHUNK, start + x.shape[1]
             chunks = []
             for chunk in range(first, -(-stop // CHUNK)):
                 generator.manual_seed(seed + chunk)
@@ -206,7 +208,7 @@ class SnacEncoder(nn.Module):
 
     def steps(self) -> Steps:
         """What the module computes, step by step."""
-        middle = () if self.attention is None else (self.attention.step(),)
+        middle = () if self.attention is None else (step_of(self.attention),)
         return step_of(self.body), *middle, step_of(self.last)
 
 
@@ -235,7 +237,7 @@ class SnacDecoder(nn.Module):
         """What the module computes, step by step; without noise for None."""
         found: list[Any] = [step_of(self.first)]
         if self.attention is not None:
-            found.append(self.attention.step())
+            found.append(step_of(self.attention))
         for i, (up, units) in enumerate(zip(self.ups, self.units, strict=True)):
             found.append(step_of(up))
             if noises is not None and len(self.noises):
