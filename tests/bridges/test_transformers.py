@@ -352,3 +352,18 @@ def test_without_the_package_the_error_says_how_to_get_it(pair: Any, monkeypatch
         monkeypatch.delitem(sys.modules, f"vocos.bridges.transformers.{name}")
     with pytest.raises(UnsupportedOperation, match=r"pip install 'transformers>=5'.*'\.\[bridges\]'"):
         audio_tokenizer(voco)
+
+
+def test_codebooks_at_several_rates_are_codes_of_a_frame(folder: Any) -> None:
+    voco = get_voco("snac_24khz", weights=folder("snac_24khz"), noise=False)
+    view = audio_tokenizer(voco)
+    assert (view.config.num_quantizers, view.config.frame_rate) == (7, 24000 / 2048)
+    audio, mask = 0.1 * noise(2, 1, 5000), torch.ones(2, 5000)
+    mask[1, 2000:] = 0
+    codes = view.encode(audio).audio_codes
+    assert torch.equal(codes.mT, voco.encode_codes(audio.mT))
+    assert torch.equal(view.encode(audio, num_quantizers=3).audio_codes, codes[:, :3])
+    assert torch.equal(view.decode(codes).audio_values.mT, voco.decode_codes(codes.mT))
+    assert view.get_audio_codes_mask(mask).tolist() == [[True, True, True], [True, False, False]]
+    with pytest.raises(InvalidInput, match="n_codebooks from 1 to 3, got 5"):
+        view.encode(audio, num_quantizers=5)

@@ -14,7 +14,7 @@ from goldens import assert_close, checks_of, stored
 
 from vocos import Voco, get_voco
 
-CHECKS = checks_of(CAUSALS)
+CHECKS = [check for check in checks_of(CAUSALS) if not check[2].endswith("_full_attention")]  # see test_qwen3_tts
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,6 @@ def loaded(folder: Callable[[str], Path]) -> dict[str, Voco[Any]]:
 @pytest.mark.parametrize(("key", "case", "array"), CHECKS, ids=["-".join(check) for check in CHECKS])
 def test_golden(key: str, case: str, array: str, loaded: dict[str, Voco[Any]]) -> None:
     name = CAUSALS[key].golden
-    if array.endswith("_full_attention"):  # of a reference that leaves the window out, and is wrong
-        right, wrong = (
-            stored(name, case, array.removesuffix("_full_attention")),
-            stored(name, case, array),
-        )
-        assert not torch.equal(right, wrong)
-        return
     found = causal.given(loaded[key], name, case, array)
     if not causal.is_bare(golden(name)[0], case):
         assert_close(name, case, array, found)

@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 from transformers.modeling_utils import PreTrainedAudioTokenizerBase
 from transformers.models.mimi.modeling_mimi import MimiDecoderOutput, MimiEncoderOutput, MimiOutput
 
-from vocos.bridges.transformers.view import View, column_count
+from vocos.bridges.transformers.view import View, codebook_count, column_count
 from vocos.voco import Voco
 
 
@@ -28,9 +28,9 @@ def config_of(voco: Voco[Any]) -> VocoTokenizerConfig:
         sampling_rate=voco.sampling_rate,
         audio_channels=voco.channel,
         hidden_size=voco.latent_dim,
-        hop_length=voco.hop_length,
-        downsampling_ratios=[voco.hop_length],
-        frame_rate=voco.frame_rate,
+        hop_length=voco.code_hop_length,
+        downsampling_ratios=[voco.code_hop_length],
+        frame_rate=voco.sampling_rate / voco.code_hop_length,
         codebook_size=voco.codebook_size,
         n_codebooks=columns,
         num_codebooks=columns,
@@ -64,14 +64,16 @@ class VocoTokenizer(View, PreTrainedAudioTokenizerBase):
             input_values: float `[batch, channel, samples]` in [-1, 1].
             padding_mask: `[batch, samples]` or `[batch, channel, samples]`, true where real, padding on the right. Each
                 row is then encoded as if it were alone; `get_audio_codes_mask` says which of its frames are real.
-            num_quantizers: codebooks to use, None for all.
+            num_quantizers: codes of a frame, of the first codebooks; None for all.
             return_dict: False for a tuple.
 
         Raises:
             InvalidInput: as of `Voco.encode_codes`.
         """
         mask = None if padding_mask is None else row_mask(padding_mask)
-        codes = rearrange(self._codes(input_values, mask, n_codebooks=num_quantizers), "b l k -> b k l")
+        codes = rearrange(
+            self._codes(input_values, mask, n_codebooks=codebook_count(self.voco, num_quantizers)), "b l k -> b k l"
+        )
         return MimiEncoderOutput(audio_codes=codes) if self._wants_dict(return_dict) else (codes,)
 
     def decode(
@@ -108,11 +110,11 @@ class VocoTokenizer(View, PreTrainedAudioTokenizerBase):
 
     def get_encoded_length(self, input_length: Any) -> Any:
         """Frames of a number of samples, or of each of a tensor of them."""
-        return self.voco.encode_length(input_length)
+        return self.voco.encode_length(input_length) // self.voco.code_frames
 
     def get_audio_codes_mask(self, padding_mask: Tensor, padding_side: str = "right") -> Tensor:
         """Which frames are real: bool `[batch, frames]`, for `[batch, samples]` as wide as its longest row."""
-        lengths = self.voco.encode_length(row_mask(padding_mask).sum(dim=-1).clamp(min=1))
+        lengths = self.get_encoded_length(row_mask(padding_mask).sum(dim=-1).clamp(min=1))
         mask = torch.arange(int(lengths.max()), device=lengths.device) < lengths[:, None]
         return mask if padding_side == "right" else mask.flip(dims=[-1])
 

@@ -95,4 +95,10 @@ class View(PreTrainedModel):
 
 def column_count(voco: Voco[Any]) -> int:
     """Codes of a frame: as many as there are codebooks, but for codecs whose codebooks run at several rates."""
-    return int(getattr(voco, "code_columns", None) or voco.n_codebooks or 0)
+    return voco.code_columns or 0
+
+
+def codebook_count(voco: Voco[Any], columns: int | None) -> int | None:
+    """The codebooks that so many codes of a frame are of; what fits none is left for `encode_codes` to refuse."""
+    counts = {voco.columns_of(count): count for count in range(1, (voco.n_codebooks or 0) + 1)}
+    return columns if columns is None else counts.get(columns, columns)
