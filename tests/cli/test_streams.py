@@ -14,7 +14,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from vocos.cli import flow
+from vocos.voco import flow
 
 Run = Callable[..., tuple[int, str, str]]
 

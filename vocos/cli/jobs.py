@@ -15,6 +15,7 @@ from typing import Any
 
 from vocos.cli.lines import FAILURES, complain, reason, tell
 from vocos.errors import InvalidInput
+from vocos.files.places import files_in
 
 STREAM = Path("-")  # stdin or stdout
 PIECE = 1 << 20  # bytes of a pipe
@@ -173,26 +174,12 @@ def _found(inputs: Sequence[Path], output: Path, read: Kind) -> tuple[list[tuple
             continue
         below = Path(path.resolve().name if len(inputs) > 1 else "")
         errors: list[OSError] = []
-        files = list(_files_in(path, output, read.endings, errors))
+        files = list(files_in(path, output, read.endings, errors))
         found += [(file, below / file.relative_to(path)) for file in files]
         problems += [reason(error) for error in errors]
         if not files and not errors:
             problems.append(f"{path}: holds no files that end in {', '.join(read.endings)}")
     return found, problems
-
-
-def _files_in(folder: Path, output: Path, endings: Sequence[str], errors: list[OSError]) -> Iterator[Path]:
-    """Files that can be read, at any depth; links are followed, hidden names and the output are left out."""
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=errors.append):
-        here = Path(root).resolve()
-        inner = {name: Path(root, name).resolve() for name in folders if not name.startswith(".")}
-        left_out = [name for name, real in inner.items() if here.is_relative_to(real) or real == output.resolve()]
-        folders[:] = sorted(inner.keys() - left_out)
-        yield from (
-            Path(root, name)
-            for name in sorted(names)
-            if not name.startswith(".") and Path(name).suffix.lower() in endings
-        )
 
 
 def _targets(found: list[tuple[Path, Path]], place: Path, ending: str) -> tuple[list[Path], list[Path]]:

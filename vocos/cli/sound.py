@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vocos.cli.flow import Flow, progress, silent_decoders, sound_for, written
+from vocos.cli.blocks import progress, silent_decoders, sound_for, written
 from vocos.cli.jobs import Batch, Job, Kind, is_pipe, piped
 from vocos.cli.lines import complain, tell
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation, VocoError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vocos.voco import Voco
+    from vocos.voco.flow import Flow
 
 
 LATENTS = Kind("latents are", (".safetensors",))
@@ -31,6 +32,7 @@ SAME = 2e-5  # of the largest sample: float32 rounding; that of our codecs is wi
 def encode(arguments: argparse.Namespace) -> int:
     """Audio files to latents."""
     from vocos.files import audio, latents
+    from vocos.voco.flow import Flow
 
     batch = Batch(arguments, _sound(audio.READ), LATENTS)
     codecs = _Codecs(arguments)
@@ -54,6 +56,7 @@ def encode(arguments: argparse.Namespace) -> int:
 def decode(arguments: argparse.Namespace) -> int:
     """Latents to audio files."""
     from vocos.files import audio, latents
+    from vocos.voco.flow import Flow
 
     batch = Batch(arguments, LATENTS, _sound(audio.WRITTEN))
     codecs = _Codecs(arguments)
@@ -91,6 +94,7 @@ def tokenize(arguments: argparse.Namespace) -> int:
     from vocos.files import audio
     from vocos.files.codes import ENDINGS, levelled
     from vocos.files.codes.writer import writing
+    from vocos.voco.flow import Flow
 
     first = f".{arguments.to}"
     batch = Batch(arguments, _sound(audio.READ), Kind("codes are", (first, *(e for e in ENDINGS if e != first))))
@@ -121,6 +125,7 @@ def detokenize(arguments: argparse.Namespace) -> int:
     """Codes to audio files."""
     from vocos.files import audio
     from vocos.files.codes import ENDINGS, origin, reading
+    from vocos.voco.flow import Flow
 
     batch = Batch(arguments, Kind("codes are", ENDINGS), _sound(audio.WRITTEN))
     codecs = _Codecs(arguments)
@@ -151,6 +156,7 @@ def detokenize(arguments: argparse.Namespace) -> int:
 def roundtrip(arguments: argparse.Namespace) -> int:
     """Audio files to latents and back."""
     from vocos.files import audio
+    from vocos.voco.flow import Flow
 
     batch = Batch(arguments, _sound(audio.READ), _sound(audio.WRITTEN))
     voco = _Codecs(arguments).first(arguments.voco, batch)
@@ -210,6 +216,8 @@ def _pushed(voco: Voco[Any], stream: Any, before: Tensor, options: dict[str, Any
     import time
 
     import torch
+
+    from vocos.voco.flow import Flow
 
     torch.manual_seed(0)  # of codecs that draw their latents
     with torch.inference_mode():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -52,3 +53,11 @@ class ScaledCodes:
     def rows(self, index: slice | Tensor | list[int]) -> Self:
         """The codes and scales of some rows of the batch."""
         return type(self)(self.codes[index], self.scales[index])
+
+
+def joined(pieces: Sequence[Any]) -> Any:
+    """Codes that follow each other, `[1, n, n_codebooks]` each, or all a `ScaledCodes` of such, in one."""
+    if not isinstance(pieces[0], ScaledCodes):
+        return torch.cat(list(pieces), dim=1)
+    codes = torch.cat([piece.codes for piece in pieces], dim=1)
+    return ScaledCodes(codes, torch.cat([piece.scales for piece in pieces], dim=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -119,12 +120,16 @@ class VariationalVoco(Voco[ConfigT]):
         return Stream(self, "encode", batch, drawing, {"generator": generator})
 
     def encode_batch(
-        self, clips: batches.Clips, *, sample: bool | None = None, generator: torch.Generator | None = None
+        self,
+        clips: batches.Clips,
+        *,
+        sample: bool | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> list[Tensor]:
         """Latents of clips, as `Voco.encode_batch`; `sample` and `generator` as of `encode`.
 
         The noise is drawn for one clip after the other in the order of the list, so that a seed gives what encoding
-        them one by one gives.
+        them one by one gives; of several generators each clip has its own.
         """
         if not (self.sample if sample is None else sample):
             return batches.encode(self, clips, lambda audio, rows: self.encode(audio, sample=False))
@@ -134,7 +139,8 @@ class VariationalVoco(Voco[ConfigT]):
                 return torch.stack(self.to_posterior(rearrange(audio, "b n c -> b c n")), dim=1)
 
         heads = batches.encode(self, clips, posterior)
-        drawn = [gaussian.draw(mean[None], scale[None], generator) for mean, scale in heads]
+        each = generator if isinstance(generator, Sequence) else [generator] * len(heads)
+        drawn = [gaussian.draw(mean[None], scale[None], own) for (mean, scale), own in zip(heads, each, strict=True)]
         return [rearrange(latents, "1 d l -> l d").to(self.dtype) for latents in drawn]
 
     def _latents(self, audio: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:

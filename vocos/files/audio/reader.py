@@ -33,7 +33,12 @@ CUT_OFF = "cut off, its header says that it is longer; copy the file again"
 
 @contextmanager
 def reading(
-    path: Path, sampling_rate: int | None = None, channel: int | None = None, pipe: BinaryIO | None = None
+    path: Path,
+    sampling_rate: int | None = None,
+    channel: int | None = None,
+    pipe: BinaryIO | None = None,
+    start: float = 0.0,
+    stop: float | None = None,
 ) -> Iterator[AudioReader]:
     """Audio to be read in blocks.
 
@@ -47,6 +52,8 @@ def reading(
         channel: number of channels wanted, 1 or 2; None for that of the file.
         pipe: what to read in the place of the file, which errors call `path`. A WAV of plain numbers is given on as it
             comes; anything else is copied to the disk first.
+        start: where to begin, in seconds, rounded to a sample of the file.
+        stop: where to end, in seconds, or at the end of the file if that comes first; None for the end.
 
     Raises:
         InvalidInput: if there is no such file, or it holds no audio that can be read.
@@ -59,6 +66,8 @@ def reading(
             source = _in_pipe(path, pipe, open_files)
         if not RATES[0] <= source.sampling_rate <= RATES[1]:
             raise InvalidInput(f"{path}: says {source.sampling_rate} Hz, audio has {RATES[0]} to {RATES[1]} Hz")
+        if start > 0 or stop is not None:
+            source = _Range(path, source, start, stop)
         yield AudioReader(path, source, sampling_rate or source.sampling_rate, channel or source.channels)
 
 
@@ -131,6 +140,34 @@ class Source(Protocol):
         """Float32 `[n, channels]`, n >= 1."""
 
 
+class _Range:
+    """A part of what a source has, between two times."""
+
+    def __init__(self, path: Path, source: Source, start: float, stop: float | None) -> None:
+        """In seconds; None for the end."""
+        self.sampling_rate, self.channels = source.sampling_rate, source.channels
+        self._path, self._source, self._times = path, source, (start, stop)
+        self._start = round(start * source.sampling_rate)
+        self._stop = UNKNOWN if stop is None else round(stop * source.sampling_rate)
+        known = None if source.frames is None else max(0, min(source.frames, self._stop) - self._start)
+        self.frames, self.likely_frames = known, max(0, min(source.likely_frames, self._stop) - self._start)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Float32 `[n, channels]`, n >= 1."""
+        position = self._source.skip(self._start) if isinstance(self._source, _Decoded) else 0
+        for block in self._source.blocks() if self._stop > self._start else ():
+            part = block[max(0, self._start - position) : max(0, self._stop - position)]
+            position += len(block)
+            if len(part):
+                yield part
+            if position >= self._stop:
+                return
+        if position <= self._start:
+            start, stop = self._times
+            there = f"it has {position / self.sampling_rate:g} s" if self._stop > self._start else f"stop is {stop:g} s"
+            raise InvalidInput(f"{self._path}: there is nothing from {start:g} s on, {there}")
+
+
 def _in_file(path: Path, stream: io.FileIO, open_files: ExitStack) -> Source:
     """The samples of a file that is open."""
     n_bytes = os.fstat(stream.fileno()).st_size
@@ -171,17 +208,25 @@ class _Decoded:
         self.sampling_rate, self.channels = file.samplerate, file.channels
         self.frames = file.frames if file.frames < UNKNOWN else None
         self.likely_frames = min(self.frames or 0, PLAUSIBLE * n_bytes // file.channels)
-        self._path, self._file, self._is_cut = path, file, is_cut
+        self._path, self._file, self._is_cut, self._first = path, file, is_cut, 0
+
+    def skip(self, frames: int) -> int:
+        """Begin as late as possible up to some frames; gives where. What is found there is what reading to it finds."""
+        try:
+            self._first = self._file.seek(min(frames, self.frames or 0))
+        except soundfile.SoundFileError:  # a FLAC file whose header does not tell the length
+            self._first = 0
+        return self._first
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Float32 `[n, channels]`, n >= 1, to the end, whatever the header says of the length."""
-        size, count = max(1, BLOCK // self.channels), 0
+        size, count = max(1, BLOCK // self.channels), self._first
         while len(block := self._next(size)):
             if self._is_cut:
                 raise InvalidInput(f"{self._path}: {CUT_OFF}")
             count += len(block)
             yield block
-        if count and self._file.format == "FLAC" and count < (self.frames or 0):
+        if count > self._first and self._file.format == "FLAC" and count < (self.frames or 0):
             raise InvalidInput(f"{self._path}: {CUT_OFF}")
 
     def _next(self, size: int) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vocos.errors import CheckpointError, InvalidInput, UnsupportedOperation
 from vocos.voco import Voco
-from vocos.voco.codes import ScaledCodes
+from vocos.voco.codes import joined
 
 TWINS = ({"encodec", "encodec_24khz"},)  # codecs that share a quantiser, so that each decodes the codes of the other
 
@@ -136,14 +136,6 @@ def origin(voco: Voco[Any]) -> tuple[str | None, str | None]:
     if Path(source).is_absolute():
         return Path(source).name, None
     return source.partition("@")[0], revision
-
-
-def joined(pieces: Sequence[Any]) -> Any:
-    """Codes that follow each other, `[1, n, n_codebooks]` each, or all a `ScaledCodes` of such, in one."""
-    if not isinstance(pieces[0], ScaledCodes):
-        return torch.cat(list(pieces), dim=1)
-    codes = torch.cat([piece.codes for piece in pieces], dim=1)
-    return ScaledCodes(codes, torch.cat([piece.scales for piece in pieces], dim=1))
 
 
 def pack(values: NDArray[np.int64], bits: int) -> bytes:

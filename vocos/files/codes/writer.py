@@ -12,9 +12,9 @@ from vocos.files.codes import descript, ecdc
 from vocos.files.codes.descript import DacCodesFile
 from vocos.files.codes.loudness import loudness as loudness_of
 from vocos.files.codes.native.writer import Writer
-from vocos.files.codes.record import CodesFile, codebook_shape, joined, origin
+from vocos.files.codes.record import CodesFile, codebook_shape, origin
 from vocos.voco import Voco, checks
-from vocos.voco.codes import ScaledCodes
+from vocos.voco.codes import ScaledCodes, joined
 from vocos.weights.atomic import Replacement
 
 CALL = "save_codes"
