@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 VENV_PYPI := .venv-pypi
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo quick test portable peers pypi lint bench table clean
+.PHONY: demo quick test faults portable peers pypi lint bench table clean
 
 demo: $(VENV)/demo
 	$(BIN)/vocos demo --output demo
@@ -20,6 +20,10 @@ quick: $(VENV)/test
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n 2 -q
+
+# Kills a run of `vocos dataset` 200 times; some minutes.
+faults: $(VENV)/test
+	VOCOS_TEST_KILLS=200 $(BIN)/python -m pytest -q tests/data/test_faults.py
 
 # What is computed, as on a processor without wide vectors, and with more than one thread.
 portable: $(VENV)/test

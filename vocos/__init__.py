@@ -14,6 +14,7 @@ The wings, each of which imports only from those above it:
     voco        what every codec is: when weights are loaded, what an author gives, what a user calls
     codecs      one file or folder per architecture, with its checkpoints
     files       audio, latents and codes in files
+    data        whole datasets, on one machine or a Ray cluster, and their items for training
     pypi        the classes of PyPI's `vocos`, for programs that were written for it
     bridges     codecs as the types of transformers and diffusers
     testing     the conformance suite that the author of a codec inherits
@@ -31,6 +32,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vocos.data.dataset import open_dataset
     from vocos.errors import (
         CheckpointError,
         InvalidInput,
@@ -70,6 +72,7 @@ __all__ = [
     "join_streams",
     "list_vocos",
     "load_codes",
+    "open_dataset",
     "read_audio",
     "register_voco",
     "save_codes",
@@ -87,6 +90,7 @@ _HOME = {
     "write_audio": "files.audio",
     "load_codes": "files.codes",
     "save_codes": "files.codes",
+    "open_dataset": "data.dataset",
     "ScaledCodes": "voco.codes",
     "arrange_codes": "voco.arrangements",
     "join_streams": "voco.joining",

@@ -3,8 +3,9 @@
 Exit codes: 0, 1 for an error of ours (one line, no traceback) or a check that fails, 2 for wrong usage, 130 when
 interrupted.
 
-`sound` has the commands that read or write audio, `weights` those about codecs and their weights, `jobs` plans which
-file becomes which, `lines` prints, `picture` draws spectrograms, `bench` says where the benchmarks are.
+`sound` has the commands that read or write audio, `dataset` those about many files as one, `weights` those about codecs
+and their weights. `jobs` plans which file becomes which, `lines` prints, `picture` draws spectrograms, `bench` says
+where the benchmarks are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vocos._version import __version__
-from vocos.cli import bench, sound, weights
+from vocos.cli import bench, dataset, sound, weights
 from vocos.cli.lines import FAILURES, complain, reason
 
 DEFAULT = "griffinlim"  # the codec that needs no weights
@@ -84,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(sound.roundtrip, "roundtrip", "Audio files to latents and back, to hear what the codec keeps.")
     _add_codec(sub)
     _add_files(sub, "audio file of any sampling rate")
+
+    text = "Whole datasets: folders and lists of audio to latents or codes, in shards."
+    sub = subparsers.add_parser("dataset", help=text, description=text)
+    dataset.add_arguments(sub, _path, _seed)
 
     sub = command(weights.fetch, "fetch", "Download weights into the Hub's cache, and print where they are.")
     sub.add_argument("names", nargs="+", metavar="NAME", help="one of `vocos list`")

@@ -122,6 +122,10 @@ class OnEngine(NamedTuple):
         """As of a step."""
         return steps.final(self.chain, n)
 
+    def span(self, start: int, stop: int) -> steps.Range:
+        """As of a step."""
+        return steps.span(self.chain, start, stop)
+
 
 class Chained(Engined):
     """A module that runs a chain of steps on an engine. A subclass gives `chain`."""

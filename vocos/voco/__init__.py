@@ -3,7 +3,7 @@
 `codec` is what the author of a codec gives, `facts` its numbers, `interface` what a user calls, `lazy` when the weights
 are loaded, `variational` a codec whose latents are drawn. `streams` are calls that are spread over time, `joining`
 makes one of several, `flow` is a call for a clip that comes in pieces. `checks` refuses bad input, `batches` and `rows`
-run clips of several lengths, `codes` holds the types of codes, `offload` serves weights that accelerate keeps elsewhere.
+run clips of several lengths, `codes` holds types of codes, `offload` serves weights that accelerate keeps elsewhere.
 """
 
 from vocos.voco.facts import Facts, Steps

@@ -38,6 +38,10 @@ class Replacement:
     The temporary name keeps the ending, for writers that read the format from it. What a killed writer left is removed
     by the next one of the same output: a writer that lives holds a lock on its file.
 
+    Args:
+        path: what the file is to be.
+        keeps_older: whether a file that has the name when the `with` ends stays, instead of being replaced.
+
     Attributes:
         path: what the file is to be.
         temporary: where it is until it is complete.
@@ -45,8 +49,8 @@ class Replacement:
 
     temporary: Path
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, keeps_older: bool = False) -> None:
+        self.path, self._keeps_older = path, keeps_older
 
     def __enter__(self) -> Self:
         with _naming(self.path):
@@ -80,7 +84,7 @@ class Replacement:
         try:
             if kind is None:
                 with _naming(self.path):
-                    self.temporary.replace(self.path)
+                    self._rename()
             else:
                 self.temporary.unlink(missing_ok=True)
         except BaseException:
@@ -88,6 +92,18 @@ class Replacement:
             raise
         finally:
             os.close(self._handle)
+
+    def _rename(self) -> None:
+        if self._keeps_older:
+            try:
+                self.path.hardlink_to(self.temporary)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links: then whoever is last
+                self.temporary.replace(self.path)
+            self.temporary.unlink(missing_ok=True)
+        else:
+            self.temporary.replace(self.path)
 
 
 def _claimed(path: Path) -> tuple[int, Path]:

@@ -32,7 +32,9 @@ def test_part_of_a_file_is_that_of_the_whole(
         whole = file.whole()
     with reading(path, start=start, stop=stop) as file:
         part = file.whole()
-    assert torch.equal(part, whole[:, round(start * RATE) : None if stop is None else round(stop * RATE)])
+    expected = whole[:, round(start * RATE) : None if stop is None else round(stop * RATE)]
+    # MP3: its decoder rounds otherwise for blocks of other sizes, by 1.2e-7 at most
+    torch.testing.assert_close(part, expected, rtol=0, atol=2e-7 if ending == ".mp3" else 0)
     assert file.samples == part.shape[1]
 
 
