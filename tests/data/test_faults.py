@@ -177,6 +177,41 @@ def test_flipped_bits_are_found_and_the_shard_is_made_again_as_told(tmp_path: Pa
     assert content(tmp_path / "out") == before
 
 
+def test_index_of_a_shard_that_says_too_little_counts_as_none(tmp_path: Path, sounds: Path) -> None:
+    made(tmp_path / "out", sounds)
+    before = content(tmp_path / "out")
+    index = tmp_path / "out" / "index" / "00000.jsonl"
+    head, rest = index.read_text().split("\n", 1)
+    told = {key: value for key, value in json.loads(head).items() if key != "failed"}
+    index.write_text(json.dumps(told) + "\n" + rest)
+    made(tmp_path / "out", sounds)
+    assert content(tmp_path / "out") == before
+
+
+def test_workers_find_the_package_that_their_runner_found_in_the_working_directory(
+    tmp_path: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths: list[list[str]] = []
+
+    def start(*_: Any, env: dict[str, str], **__: Any) -> None:
+        paths.append(env["PYTHONPATH"].split(os.pathsep))
+        raise OSError("seen")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.setattr(pool.subprocess, "Popen", start)
+    with pytest.raises(OSError, match="seen"):
+        made(tmp_path / "out", sounds, workers=2)
+    assert paths[0][0] == str(tmp_path)
+
+
+def test_error_of_a_worker_is_that_of_the_runner(tmp_path: Path, sounds: Path) -> None:
+    job = jobs.begin(tmp_path / "out", [str(sounds)], Settings("griffinlim"), shard_seconds=1.5)
+    (tmp_path / "out" / "manifest.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"manifest\.json: not the manifest of a dataset, or damaged"):
+        list(jobs.run(job, job.split()[1], workers=2))
+
+
 def test_missing_shard_and_missing_items_are_found(tmp_path: Path, sounds: Path) -> None:
     made(tmp_path / "out", sounds)
     index = tmp_path / "out" / "index"

@@ -68,6 +68,10 @@ def test_shards_of_clips_of_one_length_are_of_one_size() -> None:
     assert sizes == {100}
 
 
+def test_no_shard_is_smaller_than_an_item() -> None:
+    assert list(cuts([4.0] * 3, 1e-300)) == [(0, 1), (1, 2), (2, 3)]
+
+
 def test_two_items_with_one_id_are_refused(tmp_path: Path) -> None:
     items = [Item("x", "/a.wav", 1), Item("x", "/b.wav", 1)]
     with pytest.raises(InvalidInput, match=r"two items have the id 'x': /a\.wav and /b\.wav"):

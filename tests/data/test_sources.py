@@ -120,6 +120,12 @@ def test_members_of_a_tar_are_items_and_the_rest_of_a_sample_its_columns(tmp_pat
     assert Item.of(first.line()) == first
 
 
+def test_keys_that_items_have_themselves_get_another_name(tmp_path: Path) -> None:
+    (item,) = items_of([tar_of(tmp_path / "x.tar", {"1.json": b'{"id": 5, "start": 1, "text": "a"}', "1.wav": wav()})])
+    assert item.id == "x.tar/1.wav"
+    assert item.columns == {"json_id": 5, "json_start": 1, "text": "a"}
+
+
 def test_tar_that_is_compressed_or_cut_off_says_so(tmp_path: Path) -> None:
     packed = tar_of(tmp_path / "a.tar", {"1.wav": wav()}, "w:gz")
     with pytest.raises(InvalidInput, match=r"a\.tar: not a tar that can be read, compressed, or cut off"):

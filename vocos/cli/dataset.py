@@ -16,6 +16,7 @@ from vocos.cli.lines import complain, tell
 from vocos.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from vocos.data.jobs import Part
     from vocos.data.settings import Settings
 
 SHOWN = 20  # lines about items that failed; the index has all
@@ -29,7 +30,7 @@ def plan(arguments: argparse.Namespace) -> None:
     """What a dataset will be, and its plan, if it is to be written."""
     from vocos.data import estimate as estimates
     from vocos.data.estimate import size_text, time_text
-    from vocos.data.jobs import Part, cores, planned
+    from vocos.data.jobs import planned, workers_for
     from vocos.data.sources import items_of
 
     settings, part = _settings(arguments), _part(arguments)
@@ -41,8 +42,8 @@ def plan(arguments: argparse.Namespace) -> None:
         items = items_of(arguments.sources)
     found = estimates.estimate(items, settings, arguments.shard_seconds)
     devices = _devices(arguments)
-    workers = arguments.workers or (cores() if devices == ["cpu"] else len(devices))
-    share = 1 / part.count if isinstance(part, Part) else 1.0
+    workers = arguments.workers or workers_for(devices)
+    share = 1 / part.count
     hours = found.hours_of_work(workers)
     facts: dict[str, Any] = {
         "items": found.items,
@@ -270,7 +271,7 @@ def _devices(arguments: argparse.Namespace) -> list[str]:
     return found
 
 
-def _part(arguments: argparse.Namespace) -> Any:
+def _part(arguments: argparse.Namespace) -> Part:
     from vocos.data.jobs import Part
 
     return Part() if arguments.part is None else Part.of(arguments.part)

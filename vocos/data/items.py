@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from vocos.errors import CheckpointError, InvalidInput
 
-RESERVED = ("latents", "codes", "scales", "samples", "frames", "mask", "position")  # of what items are read back as
+RESERVED = ("id", "latents", "codes", "scales", "samples", "mask", "start")  # of what items are read back as
 
 
 class Item(NamedTuple):

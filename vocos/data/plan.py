@@ -212,7 +212,7 @@ def _seconds_per_byte(item: Item) -> float | None:
 def cuts(seconds: Sequence[float], shard_seconds: float) -> Iterator[tuple[int, int]]:
     """Where to divide items: half-open ranges of about equal sums, none of more than `MAX_ITEMS` items."""
     total = sum(seconds)
-    size = total / max(1, round(total / shard_seconds))
+    size = total / max(1, round(min(total / shard_seconds, len(seconds))))
     start, done, end = 0, 0.0, size
     for number, more in enumerate(seconds):
         if number > start and (number - start >= MAX_ITEMS or done + more / 2 > end):

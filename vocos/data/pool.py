@@ -21,9 +21,7 @@ from vocos.data.shard import Progress
 from vocos.errors import CheckpointError, InvalidInput, VocoError, WeightsUnavailable
 
 TRIES = 3  # of a shard, before it is given up
-ERRORS: dict[str, type[Exception]] = {
-    kind.__name__: kind for kind in (InvalidInput, CheckpointError, WeightsUnavailable, OSError, MemoryError)
-}
+KINDS = (InvalidInput, CheckpointError, WeightsUnavailable, OSError, MemoryError, VocoError)  # that a worker can tell
 
 
 class Pool:
@@ -67,7 +65,7 @@ class Pool:
                     if "seconds" in message:
                         self._progress(message["seconds"])
                     elif "error" in message:
-                        raise ERRORS.get(message["error"], VocoError)(message["text"])
+                        raise KINDS[message["error"]](message["text"])
                     else:
                         yield message["done"]
                         worker.take(left)
@@ -111,7 +109,11 @@ class _Worker:
             [sys.executable, "-P", "-m", "vocos.data.worker", str(folder), device],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+            },
         )
 
     @property

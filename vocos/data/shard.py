@@ -59,6 +59,8 @@ def finished(folder: Path, shard: int, plan: Plan) -> dict[str, Any] | None:
         raise CheckpointError(
             f"{index_path(folder, shard)}: is of another plan than {plan.path}; parts of different plans cannot be one"
         )
+    if not {"failed", "items", "seconds", "silent"} <= about.keys():
+        return None
     path = folder / str(about.get("file"))
     is_there = path.is_file() and path.stat().st_size == about.get("bytes")
     return about if is_there else None

@@ -23,7 +23,7 @@ def members_in(path: Path, name: str, endings: Sequence[str]) -> Iterator[Item]:
         path: of the tar.
         name: what the ids of its members begin with.
         endings: of the members that are audio. Others of the same sample become columns: `.json` its keys, `.txt` and
-            `.cls` their text.
+            `.cls` their text; a key that items have themselves, such as `id`, becomes `json_id`.
 
     Raises:
         InvalidInput: if it is no tar, is compressed, or is cut off.
@@ -68,7 +68,7 @@ def _items(
         except (ValueError, RecursionError):
             continue
         columns |= found if isinstance(found, dict) else {"json": found}
-    columns = {key: value for key, value in columns.items() if key not in RESERVED}
+    columns = {f"json_{key}" if key in RESERVED else key: value for key, value in columns.items()}
     for member in sample:
         if Path(member.name).suffix.lower() in endings:
             if member.offset_data + member.size > whole:

@@ -32,18 +32,14 @@ def main() -> None:
     except BrokenPipeError:
         os._exit(1)
     except Exception as error:
-        from vocos.errors import VocoError
+        from vocos.data.pool import KINDS
 
-        if not isinstance(error, (OSError, MemoryError, VocoError)):
+        if not isinstance(error, KINDS):
             raise
         is_named = isinstance(error, OSError) and error.filename
         text = f"{error.filename}: {error.strerror}" if is_named else str(error)  # type: ignore[union-attr]
-        kind = next((base.__name__ for base in type(error).__mro__ if base.__name__ in _KINDS), "VocoError")
-        tell(error=kind, text=text)
+        tell(error=next(number for number, kind in enumerate(KINDS) if isinstance(error, kind)), text=text)
     os._exit(0)  # without waiting for the thread that reads stdin
-
-
-_KINDS = ("InvalidInput", "CheckpointError", "WeightsUnavailable", "OSError", "MemoryError")
 
 
 def _listen(numbers: queue.SimpleQueue[int | None]) -> None:
