@@ -123,6 +123,16 @@ def test_wrong_calls_say_what_is_wrong_and_leave_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_that_cannot_be_had_end_the_run_before_anything_is_written(
+    run: Run, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    code, out, err = run("dataset", "encode", "sounds", "-o", "out", "--voco", "dac_44khz", "--codes")
+    assert (code, out) == (1, "")
+    assert "connect once to download it" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_wrong_sources_and_folders_say_so(run: Run, sounds: Path) -> None:
     assert "nowhere: no such file" in run("dataset", "encode", "nowhere", "-o", "out", "--voco", "griffinlim")[2]
     for command in (("verify", "sounds"), ("stats", "sounds"), ("merge", "sounds")):

@@ -106,11 +106,13 @@ def begin(
         WeightsUnavailable, CheckpointError: as of the codec's weights.
         OSError: if the folder cannot be written.
     """
-    settings.check(settings.codec())
+    voco = settings.codec()
+    settings.check(voco)
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(f"{folder}: expected a folder for a dataset, this is a file")
+    voco.fetch()  # before a plan that may take a minute
     plan = planned(folder, sources, shard_seconds, changed)
-    manifests.settle(folder, manifests.manifest_of(settings, settings.codec(), plan))
+    manifests.settle(folder, manifests.manifest_of(settings, voco, plan))
     return Job(folder, settings, plan, part or Part())
 
 
