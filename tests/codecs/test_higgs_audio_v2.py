@@ -14,7 +14,7 @@ from goldens import assert_close, checks_of, stored
 from torch import Tensor, nn
 
 from vocos import CheckpointError, Voco, get_voco
-from vocos.nn.resample import resampled
+from vocos.nn.resample import filters, resampled
 from vocos.weights.export import Target, public_state
 
 pytest.importorskip("transformers")
@@ -126,3 +126,12 @@ def test_config_of_the_class_defaults_is_refused() -> None:
     }
     with pytest.raises(CheckpointError, match="320 samples per frame, the semantic model has 480"):
         get_voco("higgs_audio_v2").parse(config | {"acoustic_model_config": acoustic})
+
+
+def test_first_call_in_inference_mode_does_not_stand_in_the_way_of_gradients() -> None:
+    filters.cache_clear()
+    audio = torch.randn(1, 1, 480, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        resampled(audio, 24_000, 16_000)
+    (gradient,) = torch.autograd.grad(resampled(audio.requires_grad_(), 24_000, 16_000).sum(), audio)
+    assert gradient.any()

@@ -18,6 +18,7 @@ ROLLOFF = 0.99  # of half the lower rate
 
 
 @cache
+@torch.inference_mode(False)  # or what a first call in that mode leaves could take part in no gradient
 def filters(old: int, new: int) -> tuple[Tensor, int]:
     """The filter of each of `new` phases, `[new, 1, taps]`, float32 on the CPU, and the taps before the first sample.
 
